@@ -1,0 +1,102 @@
+"""The diagnoses of the ISIC challenges: the one place for their order, names and colours."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One diagnosis of the ISIC 2018 and 2019 challenges.
+
+    Attributes:
+        code: ISIC code, such as `MEL`.
+        name: full name in lower case, as it stands within a sentence.
+        ham_code: value of the column `dx` in HAM10000, or None if it has no such lesion.
+        malignant: whether the lesion is a cancer or, as AKIEC, grows into one.
+        colour: hexadecimal RGB, told apart by colour-blind people too (Okabe & Ito 2008).
+        meaning: one plain sentence.
+    """
+
+    code: str
+    name: str
+    ham_code: str | None
+    malignant: bool
+    colour: str
+    meaning: str
+
+
+ISIC_2019 = (
+    Diagnosis(
+        "MEL",
+        "melanoma",
+        "mel",
+        True,
+        "#D55E00",
+        "A cancer of the pigment cells that can spread early; found early it is usually cured "
+        "by cutting it out.",
+    ),
+    Diagnosis(
+        "NV",
+        "melanocytic nevus",
+        "nv",
+        False,
+        "#0072B2",
+        "A common mole: a harmless growth of pigment cells.",
+    ),
+    Diagnosis(
+        "BCC",
+        "basal cell carcinoma",
+        "bcc",
+        True,
+        "#CC79A7",
+        "The most frequent skin cancer; it grows slowly and hardly ever spreads, but destroys "
+        "the tissue around it if left alone.",
+    ),
+    Diagnosis(
+        "AKIEC",
+        "actinic keratosis / intraepithelial carcinoma",
+        "akiec",
+        True,
+        "#E69F00",
+        "Sun-damaged skin cells that can grow into a squamous cell carcinoma (actinic "
+        "keratosis), or already are one that has not left the outermost layer of the skin "
+        "(Bowen's disease: squamous cell carcinoma in situ).",
+    ),
+    Diagnosis(
+        "BKL",
+        "benign keratosis",
+        "bkl",
+        False,
+        "#009E73",
+        "A harmless horny growth: seborrhoeic keratosis, solar lentigo or lichen-planus-like "
+        "keratosis.",
+    ),
+    Diagnosis(
+        "DF",
+        "dermatofibroma",
+        "df",
+        False,
+        "#7F7F7F",
+        "A harmless firm knot of connective tissue, often after an insect bite or small wound.",
+    ),
+    Diagnosis(
+        "VASC",
+        "vascular lesion",
+        "vasc",
+        False,
+        "#56B4E9",
+        "A harmless change of blood vessels: angioma, angiokeratoma, pyogenic granuloma or a "
+        "bleeding into the skin.",
+    ),
+    Diagnosis(
+        "SCC",
+        "squamous cell carcinoma",
+        None,
+        True,
+        "#882255",
+        "A cancer of the horny layer's cells that grows into the depth and can spread.",
+    ),
+)
+ISIC_2018 = ISIC_2019[:7]
+
+BY_CODE = {diagnosis.code: diagnosis for diagnosis in ISIC_2019}
+BY_HAM_CODE = {diagnosis.ham_code: diagnosis for diagnosis in ISIC_2018}

@@ -1,0 +1,21 @@
+"""Errors that a caller can act on; each message says what is wrong and what to do."""
+
+
+class SkinCancerError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class ImageError(SkinCancerError):
+    """A picture that cannot be read, or that is too large or too small."""
+
+
+class DatasetError(SkinCancerError):
+    """A dataset folder that is absent, incomplete or inconsistent."""
+
+
+class BundleError(SkinCancerError):
+    """A model bundle that is absent, damaged or of another schema version."""
+
+
+class TrainingError(SkinCancerError):
+    """A training run that cannot start, go on or be saved."""

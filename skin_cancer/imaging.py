@@ -1,0 +1,186 @@
+"""Pictures with OpenCV: decode untrusted bytes, crop and resize, augment for training."""
+
+import io
+import math
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from skin_cancer.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+MAX_BYTES = 50_000_000
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 32
+
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decode the bytes of an image file from anyone.
+
+    Size and format are checked on the header, before the pixels are allocated. EXIF
+    orientation is applied; grey, palette, alpha, CMYK and 16-bit pictures become 8-bit RGB.
+
+    Args:
+        data: a JPEG, PNG, BMP, TIFF or WebP file, at most 50 MB and 100 megapixels.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+
+    Raises:
+        ImageError: not such a file, too large, too small or damaged.
+    """
+    if not data:
+        raise ImageError("The file is empty. Choose a picture.")
+    if len(data) > MAX_BYTES:
+        raise ImageError(
+            f"The file has {len(data) / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB are read. "
+            "Save the picture as JPEG and try again."
+        )
+    _check_header(data)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError("The picture is damaged or incomplete. Save or send it again.")
+    return image
+
+
+def _check_header(data):
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+            width, height = header.size
+    except Image.DecompressionBombError:
+        raise ImageError(_too_many_pixels()) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ImageError(
+            "This is not a picture that can be read. Choose a JPEG, PNG, BMP, TIFF or WebP file."
+        ) from error
+    if width * height > MAX_PIXELS:
+        raise ImageError(_too_many_pixels(width, height))
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"The picture has only {width} x {height} pixels; at least {MIN_SIDE} on each side "
+            "are needed."
+        )
+
+
+def centre_square(image: np.ndarray, size: int) -> np.ndarray:
+    """Cut the largest centred square and resize it.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        size: side of the result in pixels.
+
+    Returns:
+        uint8 RGB (size, size, 3).
+    """
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return _resize(image[top : top + side, left : left + side], size)
+
+
+def _resize(image, size):
+    shrinks = min(image.shape[:2]) > size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=method)
+
+
+def augment(image: np.ndarray, size: int, seed) -> np.ndarray:
+    """Return a random view for training, a function of the picture and the seed alone.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        size: side of the result in pixels.
+        seed: an integer or a tuple of integers.
+
+    Returns:
+        uint8 RGB (size, size, 3).
+    """
+    rng = np.random.default_rng(seed)
+    view = random_crop(image, size, rng)
+    view = random_colour(view, rng)
+    return random_sharpness(view, rng)
+
+
+def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut a square of 35 to 100 % of the centre square's area, turned and flipped at random.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        size: side of the result in pixels.
+        rng: the source of chance.
+
+    Returns:
+        uint8 RGB (size, size, 3); what lies outside the picture is its mirror image.
+    """
+    height, width = image.shape[:2]
+    side = min(height, width) * math.sqrt(rng.uniform(0.35, 1.0))
+    stretch = math.sqrt(rng.uniform(3 / 4, 4 / 3))
+    centre = [rng.uniform(side / 2, length - side / 2) for length in (width, height)]
+    angle = rng.uniform(0, 2 * math.pi)
+    flip = rng.choice([-1, 1])
+
+    shrink = min(1.0, size / side)
+    if shrink < 1:
+        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    scale = side * shrink / size
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    to_source = turn @ np.diag([flip * scale * stretch, scale / stretch])
+    offset = np.array(centre) * shrink - to_source @ np.full(2, (size - 1) / 2)
+    return cv2.warpAffine(
+        image,
+        np.column_stack([to_source, offset]),
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+
+
+def random_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change brightness, contrast, saturation and white balance, as cameras differ in them.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        rng: the source of chance.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+    """
+    saturation = rng.uniform(0.8, 1.25)
+    contrast = rng.uniform(0.85, 1.2)
+    white_balance = rng.uniform(0.92, 1.08, 3)
+    brightness = rng.uniform(-20, 20)
+    mix = saturation * np.eye(3) + (1 - saturation) * LUMA
+    matrix = contrast * white_balance[:, None] * mix
+    offset = 128 * (1 - contrast) + brightness
+    return cv2.transform(image, np.column_stack([matrix, np.full(3, offset)]))
+
+
+def random_sharpness(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur or sharpen half of the pictures, by an unsharp mask of either sign.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        rng: the source of chance.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+    """
+    if rng.random() < 0.5:
+        return image
+    amount = rng.uniform(-1.0, 1.0)
+    blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2.0))
+    return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
+
+
+def _too_many_pixels(*size):
+    shown = f" ({size[0]} x {size[1]})" if size else ""
+    return (
+        f"The picture has more than {MAX_PIXELS / 1e6:.0f} megapixels{shown}. "
+        "Make it smaller and try again."
+    )

@@ -1,0 +1,331 @@
+"""Train a network on HAM10000 and write it as a bundle; also from the shell.
+
+    python -m skin_cancer.training --data HAM10000_FOLDER --output runs/NAME
+
+Backend-neutral Keras 3: TensorFlow is needed only for the LiteRT graphs at the end. On a
+machine without it (`KERAS_BACKEND=jax`) the run ends after its last epoch; copy the output
+folder to one that has it and run the same command to get the bundle.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from sklearn.metrics import balanced_accuracy_score
+
+from skin_cancer import dataset, imaging
+from skin_cancer.diagnoses import ISIC_2018
+from skin_cancer.errors import SkinCancerError, TrainingError
+from skin_cancer.network import build_network
+
+CHECKPOINT = "checkpoint.npz"
+WARM_UP_EPOCHS = 0.5
+RESIZED_SHARE = 0.75
+SIZE_STEP = 32
+LOADER_THREADS = 2
+
+
+def _option(default, meaning):
+    return field(default=default, metadata={"help": meaning})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """All that decides a training run; the same config and data give the same weights."""
+
+    data: str = _option("", "HAM10000 folder; without it ISIC_DATA_DIR")
+    output: str = _option("runs/training", "folder for checkpoint and bundle")
+    backbone: str = _option("efficientnet_lite0", "EfficientNet-Lite or keras.applications name")
+    start_weights: str = _option("imagenet", "imagenet, random, or a bundle to go on from")
+    image_size: int = _option(224, "side in pixels of the network's input")
+    first_image_size: int = _option(128, "side in pixels of the first epoch's crops")
+    epochs: int = _option(12, "passes over the training images")
+    batch_size: int = _option(32, "images a step")
+    learning_rate: float = _option(7e-4, "highest learning rate of AdamW")
+    weight_decay: float = _option(0.02, "decoupled weight decay of AdamW")
+    label_smoothing: float = _option(0.03, "share of each label spread over all diagnoses")
+    averaging: float = _option(0.995, "momentum of the running average of the weights")
+    fold: int | None = _option(None, "fold to validate on, 0 to 4; without it train on all five")
+    seed: int = _option(0, "decides start weights, order and augmentation")
+
+    def __post_init__(self):
+        """Refuse impossible values before anything is computed.
+
+        Raises:
+            TrainingError: names every impossible value.
+        """
+        checks = {
+            "image_size": self.image_size >= SIZE_STEP and self.image_size % SIZE_STEP == 0,
+            "first_image_size": SIZE_STEP <= self.first_image_size <= self.image_size,
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 2,
+            "learning_rate": 0 < self.learning_rate < 1,
+            "weight_decay": 0 <= self.weight_decay < 1,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "averaging": 0 <= self.averaging < 1,
+            "fold": self.fold is None or self.fold in range(dataset.FOLDS),
+            "seed": self.seed >= 0,
+        }
+        wrong = [f"{name}={getattr(self, name)!r}" for name, good in checks.items() if not good]
+        if wrong:
+            raise TrainingError(
+                f"Impossible training parameters: {', '.join(wrong)}. Sizes are multiples of "
+                f"{SIZE_STEP} pixels, folds 0 to {dataset.FOLDS - 1}, rates between 0 and 1."
+            )
+
+    @property
+    def recipe(self) -> dict:
+        """What decides the weights, without the names of folders."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("data", "output")}
+
+
+class TrainingImages(keras.utils.PyDataset):
+    """Augmented batches of one epoch: uint8 (batch, size, size, 3) and one-hot labels.
+
+    Order and augmentation are functions of (seed, epoch, index) alone.
+    """
+
+    def __init__(self, table: pd.DataFrame, config: TrainingConfig, epoch: int):
+        super().__init__(workers=LOADER_THREADS)
+        self.paths = table["path"].to_numpy()
+        self.labels = _one_hot(table)
+        self.batch_size = min(config.batch_size, len(table))
+        self.size = crop_size(config, epoch)
+        self.key = (config.seed, epoch)
+        self.order = np.random.default_rng(self.key).permutation(len(table))
+
+    def __len__(self):
+        return len(self.order) // self.batch_size
+
+    def __getitem__(self, batch):
+        chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return np.stack([self._view(index) for index in chosen]), self.labels[chosen]
+
+    def _view(self, index):
+        image = imaging.decode(Path(self.paths[index]).read_bytes())
+        return imaging.augment(image, self.size, (*self.key, index))
+
+
+class CentredImages(keras.utils.PyDataset):
+    """Centre squares in the order of the table, as the classifier sees them."""
+
+    def __init__(self, table: pd.DataFrame, size: int, batch_size: int):
+        super().__init__(workers=LOADER_THREADS)
+        self.paths = table["path"].to_numpy()
+        self.size = size
+        self.batch_size = batch_size
+
+    def __len__(self):
+        return math.ceil(len(self.paths) / self.batch_size)
+
+    def __getitem__(self, batch):
+        paths = self.paths[batch * self.batch_size : (batch + 1) * self.batch_size]
+        images = [imaging.decode(Path(path).read_bytes()) for path in paths]
+        return (np.stack([imaging.centre_square(image, self.size) for image in images]),)
+
+
+def crop_size(config: TrainingConfig, epoch: int) -> int:
+    """Return the side of an epoch's crops: it grows to the full size in steps of 32 pixels.
+
+    Progressive learning of Tan & Le 2021, "EfficientNetV2", section 4.
+    """
+    progress = min(1.0, epoch / max(1.0, RESIZED_SHARE * (config.epochs - 1)))
+    side = config.first_image_size + progress * (config.image_size - config.first_image_size)
+    return round(side / SIZE_STEP) * SIZE_STEP
+
+
+def train(config: TrainingConfig):
+    """Train, or go on with an interrupted run of the same config in the same folder.
+
+    Every epoch starts from the checkpoint that the one before it wrote, so an interrupted run
+    ends with the very weights of an undisturbed one.
+
+    Returns:
+        The network with its averaged weights, the history (one dictionary an epoch) and the
+        table of the training images.
+
+    Raises:
+        DatasetError: the dataset cannot be used.
+        TrainingError: the folder holds another run, the disk is full, or the loss diverged.
+    """
+    keras.utils.set_random_seed(config.seed)
+    table = dataset.split(dataset.read_ham10000(config.data or dataset.data_folder()))
+    training = table[~table["fold"].isin([dataset.HOLDOUT, config.fold])].reset_index(drop=True)
+    validation = table[table["fold"] == config.fold]
+    network = _compiled_network(config, training)
+
+    output = Path(config.output)
+    history = _load(output, network, config)
+    for epoch in range(len(history), config.epochs):
+        history.append(_train_epoch(network, config, training, validation, epoch, history))
+    network.optimizer.finalize_variable_values(network.trainable_weights)
+    return network, history, training
+
+
+def _train_epoch(network, config, training, validation, epoch, history):
+    images = TrainingImages(training, config, epoch)
+    print(f"Epoch {epoch + 1} of {config.epochs}, {images.size} pixels", flush=True)
+    keeper = _KeepState()
+    start = time.monotonic()
+    fitted = network.fit(images, verbose=2, callbacks=[keeper, keras.callbacks.TerminateOnNaN()])
+    row = {"epoch": epoch + 1, "size": images.size, "seconds": round(time.monotonic() - start, 1)}
+    row |= {name: values[-1] for name, values in fitted.history.items()}
+    if not math.isfinite(row["loss"]):
+        raise TrainingError(
+            f"The loss is no longer a number in epoch {epoch + 1}. Start anew in another output "
+            f"folder with a lower learning rate than {config.learning_rate}."
+        )
+    if len(validation):
+        row["validation_balanced_accuracy"] = _validate(network, config, training, validation)
+    print(json.dumps(row), flush=True)
+    _save(Path(config.output), keeper.state, config, [*history, row])
+    _restore(network, keeper.state)
+    return row
+
+
+class _KeepState(keras.callbacks.Callback):
+    """Take the state at the end of an epoch, before `fit` puts in the averaged weights."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        variables = [*self.model.weights, *self.model.optimizer.variables]
+        self.state = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _validate(network, config, training, validation):
+    """Balanced accuracy of the averaged weights under the balanced prior."""
+    images = CentredImages(validation, config.image_size, config.batch_size)
+    logits = network.predict(images, verbose=0) - np.log(class_prior(training))
+    return float(balanced_accuracy_score(_labels(validation), logits.argmax(1)))
+
+
+def class_prior(table: pd.DataFrame) -> np.ndarray:
+    """Return the share of each diagnosis among the images, float64 in ISIC order.
+
+    A diagnosis without an image counts as if it had one, so that no share is zero.
+    """
+    counts = np.maximum(np.bincount(_labels(table), minlength=len(ISIC_2018)), 1)
+    return counts / counts.sum()
+
+
+def _labels(table):
+    codes = [diagnosis.code for diagnosis in ISIC_2018]
+    return table["diagnosis"].map(codes.index).to_numpy()
+
+
+def _one_hot(table):
+    return np.eye(len(ISIC_2018), dtype="float32")[_labels(table)]
+
+
+def _compiled_network(config, training):
+    network = _start_network(config)
+    # The head starts at the class frequencies (Lin et al. 2017, "Focal Loss", section 3.3).
+    network.get_layer("head").bias.assign(np.log(class_prior(training)))
+    steps = len(TrainingImages(training, config, 0))
+    warm_up = round(WARM_UP_EPOCHS * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, config.epochs * steps - warm_up, warmup_target=config.learning_rate, warmup_steps=warm_up
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=config.weight_decay, use_ema=True, ema_momentum=config.averaging
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=config.label_smoothing
+    )
+    network.compile(optimizer, loss, metrics=["accuracy"], jit_compile="auto")
+    optimizer.build(network.trainable_variables)
+    return network
+
+
+def _start_network(config):
+    if config.start_weights in ("imagenet", "random"):
+        start = "imagenet" if config.start_weights == "imagenet" else None
+        return build_network(config.backbone, len(ISIC_2018), start)
+    network = build_network(config.backbone, len(ISIC_2018), None)
+    path = Path(config.start_weights) / "model.keras"
+    if not path.is_file():
+        raise TrainingError(
+            f"start_weights={config.start_weights!r} is neither 'imagenet', 'random' nor the "
+            "folder of a bundle."
+        )
+    network.set_weights(keras.models.load_model(path, compile=False).get_weights())
+    return network
+
+
+def _save(output, state, config, history):
+    """Write the checkpoint aside and rename it: at any time there is one, and it is whole."""
+    meta = json.dumps({"recipe": config.recipe, "history": history})
+    aside = output / f"{CHECKPOINT}.part"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            np.savez(file, *state, meta=np.array(meta))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(output / CHECKPOINT)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise TrainingError(
+            f"The checkpoint cannot be written to {output}: {error.strerror}. The one of the "
+            "epoch before is kept; make room and run the same command again."
+        ) from error
+
+
+def _load(output, network, config):
+    """Put the checkpoint, if there is one, into network and optimizer; return its history."""
+    path = output / CHECKPOINT
+    if not path.exists():
+        return []
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = json.loads(str(file["meta"]))
+            state = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{path} is damaged: {error}. Remove it to start anew.") from error
+    recipe = json.loads(json.dumps(config.recipe))
+    other = [f"{k}={meta['recipe'].get(k)!r}" for k in recipe if recipe[k] != meta["recipe"].get(k)]
+    if other:
+        raise TrainingError(
+            f"{output} holds a run with {', '.join(other)}. Name another output folder, or give "
+            "the same parameters to go on with it."
+        )
+    _restore(network, state)
+    return meta["history"]
+
+
+def _restore(network, state):
+    for variable, value in zip([*network.weights, *network.optimizer.variables], state, strict=True):
+        variable.assign(value)
+
+
+def config_from_arguments(arguments=None) -> TrainingConfig:
+    """Read the config from the shell: one option for each field."""
+    parser = argparse.ArgumentParser(
+        prog="python -m skin_cancer.training", description=__doc__.split("\n")[0]
+    )
+    for option in dataclasses.fields(TrainingConfig):
+        kind = int if option.name == "fold" else type(option.default)
+        name = "--" + option.name.replace("_", "-")
+        text = f"{option.metadata['help']} (default: {option.default})"
+        parser.add_argument(name, type=kind, default=option.default, help=text)
+    return TrainingConfig(**vars(parser.parse_args(arguments)))
+
+
+def main():
+    """Run the training that the shell's arguments describe."""
+    try:
+        train(config_from_arguments())
+    except SkinCancerError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
