@@ -12,8 +12,11 @@ import dataclasses
 import json
 import math
 import os
+import platform
+import subprocess
 import time
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -149,8 +152,9 @@ def train(config: TrainingConfig):
     ends with the very weights of an undisturbed one.
 
     Returns:
-        The network with its averaged weights, the history (one dictionary an epoch) and the
-        table of the training images.
+        The network with its averaged weights, the record of the run (a dictionary: `recipe`,
+        `provenance` and `history` with one dictionary an epoch) and the table of the training
+        images.
 
     Raises:
         DatasetError: the dataset cannot be used.
@@ -162,15 +166,20 @@ def train(config: TrainingConfig):
     validation = table[table["fold"] == config.fold]
     network = _compiled_network(config, training)
 
-    output = Path(config.output)
-    history = _load(output, network, config)
-    for epoch in range(len(history), config.epochs):
-        history.append(_train_epoch(network, config, training, validation, epoch, history))
+    record = _load(config, network) or {
+        "recipe": config.recipe,
+        "provenance": _provenance(training),
+        "history": [],
+    }
+    while len(record["history"]) < config.epochs:
+        _train_epoch(network, config, training, validation, record)
     network.optimizer.finalize_variable_values(network.trainable_weights)
-    return network, history, training
+    return network, record, training
 
 
-def _train_epoch(network, config, training, validation, epoch, history):
+def _train_epoch(network, config, training, validation, record):
+    """Train one epoch from the state of the last, add it to the record and save both."""
+    epoch = len(record["history"])
     images = TrainingImages(training, config, epoch)
     print(f"Epoch {epoch + 1} of {config.epochs}, {images.size} pixels", flush=True)
     keeper = _KeepState()
@@ -186,9 +195,9 @@ def _train_epoch(network, config, training, validation, epoch, history):
     if len(validation):
         row["validation_balanced_accuracy"] = _validate(network, config, training, validation)
     print(json.dumps(row), flush=True)
-    _save(Path(config.output), keeper.state, config, [*history, row])
+    record["history"].append(row)
+    _save(Path(config.output), keeper.state, record)
     _restore(network, keeper.state)
-    return row
 
 
 class _KeepState(keras.callbacks.Callback):
@@ -260,14 +269,39 @@ def _start_network(config):
     return network
 
 
-def _save(output, state, config, history):
+def _provenance(training):
+    """Return what the weights come from, for the bundle."""
+    packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
+    return {
+        "data_sha256": dataset.fingerprint(training),
+        "images": len(training),
+        "lesions": int(training["lesion_id"].nunique()),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+    }
+
+
+def _git_commit():
+    """Return the commit of this file's repository, marked if files differ from it, or None."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        run = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run.stdout.strip()
+
+
+def _save(output, state, record):
     """Write the checkpoint aside and rename it: at any time there is one, and it is whole."""
-    meta = json.dumps({"recipe": config.recipe, "history": history})
     aside = output / f"{CHECKPOINT}.part"
     try:
         output.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
-            np.savez(file, *state, meta=np.array(meta))
+            np.savez(file, *state, record=np.array(json.dumps(record)))
             file.flush()
             os.fsync(file.fileno())
         aside.replace(output / CHECKPOINT)
@@ -279,26 +313,26 @@ def _save(output, state, config, history):
         ) from error
 
 
-def _load(output, network, config):
-    """Put the checkpoint, if there is one, into network and optimizer; return its history."""
-    path = output / CHECKPOINT
+def _load(config, network):
+    """Put the checkpoint, if there is one, into network and optimizer; return its record."""
+    path = Path(config.output) / CHECKPOINT
     if not path.exists():
-        return []
+        return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(str(file["meta"]))
+            record = json.loads(str(file["record"]))
             state = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{path} is damaged: {error}. Remove it to start anew.") from error
-    recipe = json.loads(json.dumps(config.recipe))
-    other = [f"{k}={meta['recipe'].get(k)!r}" for k in recipe if recipe[k] != meta["recipe"].get(k)]
+    held = record["recipe"]
+    other = [f"{k}={held.get(k)!r}" for k, value in config.recipe.items() if held.get(k) != value]
     if other:
         raise TrainingError(
-            f"{output} holds a run with {', '.join(other)}. Name another output folder, or give "
-            "the same parameters to go on with it."
+            f"{config.output} holds a run with {', '.join(other)}. Name another output folder, or "
+            "give the same parameters to go on with it."
         )
     _restore(network, state)
-    return meta["history"]
+    return record
 
 
 def _restore(network, state):
