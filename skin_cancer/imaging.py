@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 
 import cv2
 import numpy as np
@@ -49,23 +50,35 @@ def decode(data: bytes) -> np.ndarray:
     return image
 
 
-def _check_header(data):
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as header:
-            width, height = header.size
-    except Image.DecompressionBombError:
-        raise ImageError(_too_many_pixels()) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ImageError(
-            "This is not a picture that can be read. Choose a JPEG, PNG, BMP, TIFF or WebP file."
-        ) from error
+def check_size(width: int, height: int) -> None:
+    """Refuse pictures that are too large or too small to be classified.
+
+    Raises:
+        ImageError: says the size and what to do.
+    """
     if width * height > MAX_PIXELS:
-        raise ImageError(_too_many_pixels(width, height))
+        raise ImageError(
+            f"The picture has {width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels "
+            "are read. Make it smaller and try again."
+        )
     if min(width, height) < MIN_SIDE:
         raise ImageError(
             f"The picture has only {width} x {height} pixels; at least {MIN_SIDE} on each side "
             "are needed."
         )
+
+
+def _check_header(data):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+                size = header.size
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ImageError(
+            "This is not a picture that can be read. Choose a JPEG, PNG, BMP, TIFF or WebP file."
+        ) from error
+    check_size(*size)
 
 
 def centre_square(image: np.ndarray, size: int) -> np.ndarray:
@@ -81,13 +94,9 @@ def centre_square(image: np.ndarray, size: int) -> np.ndarray:
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return _resize(image[top : top + side, left : left + side], size)
-
-
-def _resize(image, size):
-    shrinks = min(image.shape[:2]) > size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (size, size), interpolation=method)
+    square = image[top : top + side, left : left + side]
+    method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return cv2.resize(square, (size, size), interpolation=method)
 
 
 def augment(image: np.ndarray, size: int, seed) -> np.ndarray:
@@ -176,11 +185,3 @@ def random_sharpness(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     amount = rng.uniform(-1.0, 1.0)
     blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2.0))
     return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
-
-
-def _too_many_pixels(*size):
-    shown = f" ({size[0]} x {size[1]})" if size else ""
-    return (
-        f"The picture has more than {MAX_PIXELS / 1e6:.0f} megapixels{shown}. "
-        "Make it smaller and try again."
-    )

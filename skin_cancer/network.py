@@ -67,26 +67,26 @@ def build_network(backbone: str, classes: int, start_weights: str | None = "imag
     return keras.Model(inputs, logits, name=backbone)
 
 
-def build_outputs(network):
+def build_outputs(network, size: int):
     """Return the network with everything that the app shows, from one forward pass.
 
     Args:
         network: a model of `build_network`.
+        size: side in pixels of the pictures it will take.
 
     Returns:
-        A `keras.Model` from uint8 RGB (batch, height, width, 3) to a dictionary of float32:
+        A `keras.Model` from uint8 RGB (batch, size, size, 3) to a dictionary of float32:
         `logits` (batch, classes), `maps` (batch, h, w, classes), whose mean over the picture
-        is the logits, and `features` (batch, channels), the pooled features.
+        is the logits less the head's bias, and `features` (batch, channels), the pooled
+        features.
     """
     pool, head = network.get_layer("pool"), network.get_layer("head")
     trunk = keras.Model(network.input, [pool.input, pool.output, head.output])
-    side = network.input.shape[1:]
-    image = keras.Input(side, dtype="uint8", name="image")
-    feature_map, features, logits = trunk(layers.Rescaling(1.0)(image))
-    project = layers.Conv2D(head.units, 1, name="maps")
+    image = keras.Input((size, size, 3), dtype="uint8", name="image")
+    feature_map, features, logits = trunk(keras.ops.cast(image, "float32"))
+    project = layers.Conv2D(head.units, 1, use_bias=False, name="maps")
     maps = project(feature_map)
-    kernel, bias = head.get_weights()
-    project.set_weights([kernel[None, None], bias])
+    project.set_weights([head.get_weights()[0][None, None]])
     return keras.Model(image, {"logits": logits, "maps": maps, "features": features})
 
 

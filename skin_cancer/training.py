@@ -14,26 +14,30 @@ import math
 import os
 import platform
 import subprocess
+import tempfile
 import time
+import zipfile
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from zipfile import ZIP_DEFLATED
 
 import keras
 import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
-from skin_cancer import dataset, imaging
+from skin_cancer import bundle, dataset, imaging
 from skin_cancer.diagnoses import ISIC_2018
 from skin_cancer.errors import SkinCancerError, TrainingError
-from skin_cancer.network import build_network
+from skin_cancer.network import build_network, build_outputs
 
 CHECKPOINT = "checkpoint.npz"
 WARM_UP_EPOCHS = 0.5
 RESIZED_SHARE = 0.75
 SIZE_STEP = 32
 LOADER_THREADS = 2
+INT8_SAMPLE = 200
 
 
 def _option(default, meaning):
@@ -340,6 +344,68 @@ def _restore(network, state):
         variable.assign(value)
 
 
+def export_bundle(config: TrainingConfig, network, record: dict, training: pd.DataFrame) -> Path:
+    """Write a trained network as the bundle `OUTPUT/bundle`; needs TensorFlow.
+
+    The weights are rounded to float16, so that the Keras model compresses to half its size;
+    all files of the bundle hold these same weights.
+
+    Args:
+        config: of the run.
+        network: as `train` returns it.
+        record: as `train` returns it.
+        training: table of the training images; 200 of them set the ranges of the int8 graph.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        BundleError: the bundle cannot be written.
+    """
+    network.set_weights([weight.astype("float16") for weight in network.get_weights()])
+    folder = Path(config.output) / "bundle"
+    name = Path(config.output).resolve().name
+    codes = tuple(diagnosis.code for diagnosis in ISIC_2018)
+    prior = dict(zip(codes, class_prior(training).tolist(), strict=True))
+    description = bundle.Description(name, codes, config.image_size, "float", prior, record, {})
+    with tempfile.TemporaryDirectory() as scratch:
+        files = Path(scratch)
+        _save_keras(network, files / bundle.KERAS_MODEL)
+        _save_graphs(build_outputs(network, config.image_size), files, training, config)
+        bundle.write(folder, description, files)
+    return folder
+
+
+def _save_keras(network, path):
+    """Save the model without optimizer, as a compressed archive, which Keras reads as well."""
+    plain = path.with_name("plain.keras")
+    keras.Model(network.inputs, network.outputs, name=network.name).save(plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    plain.unlink()
+
+
+def _save_graphs(outputs, folder, training, config):
+    """Convert to LiteRT: float32, and int8 with ranges from training images."""
+    import tensorflow as tf  # not at the top: training itself runs without it
+
+    sample = training.sample(min(INT8_SAMPLE, len(training)), random_state=config.seed)
+    images = CentredImages(sample, config.image_size, batch_size=1)
+    builtins = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    outputs.export(
+        folder / bundle.GRAPHS["float"], format="litert", verbose=False, target_spec=builtins
+    )
+    outputs.export(
+        folder / bundle.GRAPHS["int8"],
+        format="litert",
+        verbose=False,
+        target_spec=builtins,
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        representative_dataset=lambda: ([batch] for (batch,) in images),
+    )
+
+
 def config_from_arguments(arguments=None) -> TrainingConfig:
     """Read the config from the shell: one option for each field."""
     parser = argparse.ArgumentParser(
@@ -354,11 +420,20 @@ def config_from_arguments(arguments=None) -> TrainingConfig:
 
 
 def main():
-    """Run the training that the shell's arguments describe."""
+    """Run the training that the shell's arguments describe, to the bundle where TensorFlow is."""
+    config = config_from_arguments()
     try:
-        train(config_from_arguments())
+        network, record, training = train(config)
+        if keras.backend.backend() != "tensorflow":
+            print(
+                f"Trained: {config.output}/{CHECKPOINT}. Run the same command on a machine with "
+                "TensorFlow to write the bundle."
+            )
+            return
+        folder = export_bundle(config, network, record, training)
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error
+    print(f"Bundle: {folder}. Measure it: python -m skin_cancer.evaluation --bundle {folder}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+# `make app` and `make test` do all their own set-up; they need Python 3.11 to 3.13 alone.
+PYTHON ?= python3
+PORT ?= 8866
+BUNDLE ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help app lab test lint lock clean
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
+
+app: $(VENV)/app.done  ## Serve the upload page (PORT=8866, BUNDLE=models/...)
+	SKIN_CANCER_BUNDLE="$(BUNDLE)" $(BIN)/voila app.ipynb --no-browser --port=$(PORT)
+
+lab: $(VENV)/notebooks.done  ## Open JupyterLab
+	$(BIN)/jupyter lab
+
+test: $(VENV)/test.done  ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test.done  ## Check style, formatting and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --keep-output --verify *.ipynb
+
+lock: $(VENV)/test.done  ## Resolve all pins anew
+	sh locks/update.sh $(BIN)/uv
+
+clean:  ## Remove the virtual environment
+	rm -rf $(VENV)
+
+$(VENV)/app.done $(VENV)/notebooks.done $(VENV)/test.done: $(VENV)/%.done: locks/%.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	|| { echo "Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV) from $< ..."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --requirement $<
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,143 @@
+"""Model bundles: one folder with everything about one trained model, read and written whole."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from skin_cancer.card import model_card
+from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.errors import BundleError
+
+SCHEMA_VERSION = 1
+DESCRIPTION = "bundle.json"
+CARD = "README.md"
+GRAPHS = {"float": "model.tflite", "int8": "model_int8.tflite"}
+KERAS_MODEL = "model.keras"
+MODEL_FILES = (*GRAPHS.values(), KERAS_MODEL)
+
+MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
+DEFAULT_BUNDLE = MODELS_FOLDER / "ham10000_lite0"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `bundle.json` says of a model.
+
+    Attributes:
+        name: the model's name.
+        diagnoses: ISIC codes in the order of the network's outputs.
+        input_size: side in pixels of the square that the graphs take.
+        default_graph: `float` or `int8`, the graph that `Classifier.load` takes.
+        prior: share of each ISIC code among the training images; the logits assume it.
+        training: recipe, history and provenance of the run.
+        metrics: what `skin_cancer.evaluation` measured, by the name of the data; may be empty.
+    """
+
+    name: str
+    diagnoses: tuple[str, ...]
+    input_size: int
+    default_graph: str
+    prior: dict[str, float]
+    training: dict
+    metrics: dict
+
+
+def read(folder) -> Description:
+    """Read a bundle and check every file in it.
+
+    Args:
+        folder: the bundle's folder.
+
+    Returns:
+        Its description.
+
+    Raises:
+        BundleError: names the file that is missing or changed, or the schema version.
+    """
+    folder = Path(folder)
+    content = _read_description(folder)
+    for name in (*MODEL_FILES, CARD):
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"The bundle {folder} lacks {name}. Copy the bundle again.")
+        if _sha256(path) != content["sha256"].get(name):
+            raise BundleError(
+                f"{name} in the bundle {folder} is not the file that was written. "
+                "Copy the bundle again."
+            )
+    fields = {field.name: content[field.name] for field in dataclasses.fields(Description)}
+    return Description(**{**fields, "diagnoses": tuple(content["diagnoses"])})
+
+
+def write(folder, description: Description, files) -> None:
+    """Write a bundle and its model card aside, then rename it into place.
+
+    Args:
+        folder: the bundle's folder; a bundle that is there already is replaced.
+        description: becomes `bundle.json` and the model card.
+        files: folder that holds the `MODEL_FILES`.
+
+    Raises:
+        BundleError: the bundle cannot be written; what was there before is kept.
+    """
+    folder = Path(folder)
+    aside = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for name in MODEL_FILES:
+            shutil.copyfile(Path(files) / name, aside / name)
+        (aside / CARD).write_text(model_card(description), encoding="utf-8")
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            **dataclasses.asdict(description),
+            "sha256": {name: _sha256(aside / name) for name in (*MODEL_FILES, CARD)},
+        }
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        (aside / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        _rename(aside, folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise BundleError(f"The bundle cannot be written to {folder}: {error}.") from error
+
+
+def _rename(aside, folder):
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read_description(folder):
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise BundleError(f"There is no model bundle in {folder}: it holds no {DESCRIPTION}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Copy the bundle again.") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. Take the "
+            "program that wrote it, or train anew."
+        )
+    expected = [field.name for field in dataclasses.fields(Description)]
+    missing = [name for name in (*expected, "sha256") if name not in content]
+    unknown = [code for code in content.get("diagnoses", []) if code not in BY_CODE]
+    if missing or unknown:
+        raise BundleError(
+            f"{path} is damaged: missing {missing}, unknown diagnoses {unknown}. "
+            "Copy the bundle again."
+        )
+    return content
+
+
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,217 @@
+"""The deployed model: a picture in, a `Prediction` out, on LiteRT alone."""
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from skin_cancer import bundle, imaging
+from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.errors import ImageError
+
+MAX_VIEWS = 8
+DISCLAIMER = (
+    "This program supports a doctor's decision. It is not a medical device and makes no diagnosis."
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one picture.
+
+    Attributes:
+        probabilities: ISIC code to probability, in ISIC order; empty if there is an error.
+        maps: float32 (h, w, diagnoses), the evidence for each diagnosis in each part of the
+            centre square; its mean over the square is the logit less the head's bias.
+        size: side in pixels of the square that the network saw, and of the heatmaps.
+        error: why the picture could not be read, or None.
+    """
+
+    probabilities: dict[str, float]
+    maps: np.ndarray = field(repr=False)
+    size: int
+    error: str | None = None
+
+    @property
+    def diagnosis(self) -> str:
+        """The most probable ISIC code.
+
+        Raises:
+            ImageError: the picture could not be read.
+        """
+        if self.error:
+            raise ImageError(self.error)
+        return max(self.probabilities, key=self.probabilities.get)
+
+    @property
+    def malignancy(self) -> float:
+        """The probability that the lesion is malignant, in [0, 1].
+
+        Raises:
+            ImageError: the picture could not be read.
+        """
+        if self.error:
+            raise ImageError(self.error)
+        return sum(p for code, p in self.probabilities.items() if BY_CODE[code].malignant)
+
+    @cached_property
+    def heatmaps(self) -> dict[str, np.ndarray]:
+        """ISIC code to class activation map over the centre square, float32 in [0, 1].
+
+        Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", section 2.
+        1 is the strongest evidence for that diagnosis in this picture, 0 is none.
+        """
+        return {
+            code: _heatmap(self.maps[..., i], self.size) for i, code in enumerate(self.probabilities)
+        }
+
+    def __str__(self):
+        if self.error:
+            return f"No prediction: {self.error}"
+        found = BY_CODE[self.diagnosis]
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        lines = [
+            f"{found.name} ({found.code}), probability {_percent(self.probabilities[found.code])}",
+            f"malignant (MEL, BCC, AKIEC or SCC): {_percent(self.malignancy)}",
+            "all diagnoses: " + ", ".join(f"{code} {_percent(p)}" for code, p in ranked),
+            DISCLAIMER,
+        ]
+        return "\n".join(lines)
+
+
+class Classifier:
+    """A loaded bundle.
+
+    Attributes:
+        description: what the bundle says of itself, a `bundle.Description`.
+    """
+
+    def __init__(self, description: bundle.Description, graph_path: Path):
+        self.description = description
+        threads = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+        interpreter = Interpreter(model_path=str(graph_path), num_threads=threads)
+        self._run = interpreter.get_signature_runner()
+
+    @classmethod
+    def load(cls, folder=None, graph: str | None = None) -> "Classifier":
+        """Load a bundle.
+
+        Args:
+            folder: the bundle's folder; the shipped one if None.
+            graph: `float` or `int8`; the bundle's default if None.
+
+        Raises:
+            BundleError: the bundle is absent, damaged or of another schema version.
+            ValueError: no such graph.
+        """
+        folder = Path(folder) if folder else bundle.DEFAULT_BUNDLE
+        description = bundle.read(folder)
+        graph = graph or description.default_graph
+        if graph not in bundle.GRAPHS:
+            raise ValueError(f"No graph {graph!r}; there are {', '.join(bundle.GRAPHS)}.")
+        return cls(description, folder / bundle.GRAPHS[graph])
+
+    def predict(self, image, views: int = 1, prior="balanced") -> Prediction:
+        """Classify one picture.
+
+        Args:
+            image: path, bytes of an image file, or uint8 RGB array (height, width, 3).
+            views: 1 to 8 turned and mirrored views whose logits are averaged.
+            prior: how often each diagnosis is expected: `"balanced"` for all alike,
+                `"training"` as in the training images, or a dictionary of ISIC code to weight.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            ValueError: no such prior, or views out of range.
+        """
+        if not 1 <= views <= MAX_VIEWS:
+            raise ValueError(f"views={views}: take 1 to {MAX_VIEWS}.")
+        shift = self._log_prior(prior) - self._log_prior("training")
+        square = imaging.centre_square(_pixels(image), self.description.input_size)
+        outputs = self._run(image=np.stack([_view(square, i) for i in range(views)]))
+        logits = outputs["logits"].mean(axis=0) + shift
+        maps = np.mean([_unview(outputs["maps"][i], i) for i in range(views)], axis=0)
+        probabilities = dict(zip(self.description.diagnoses, _softmax(logits), strict=True))
+        return Prediction(probabilities, maps, self.description.input_size)
+
+    def predict_many(self, images: Iterable, views: int = 1, prior="balanced") -> Iterator[Prediction]:
+        """Classify pictures one after the other.
+
+        A picture that cannot be read gives a `Prediction` with its `error`, and the next follows.
+
+        Args:
+            images: anything that `predict` takes.
+            views: as in `predict`.
+            prior: as in `predict`.
+        """
+        for image in images:
+            try:
+                yield self.predict(image, views, prior)
+            except ImageError as error:
+                size = self.description.input_size
+                yield Prediction({}, np.zeros((0, 0, 0), np.float32), size, error=str(error))
+
+    def _log_prior(self, prior):
+        codes = self.description.diagnoses
+        if prior == "balanced":
+            weights = dict.fromkeys(codes, 1.0)
+        elif prior == "training":
+            weights = self.description.prior
+        elif isinstance(prior, Mapping):
+            weights = prior
+        else:
+            raise ValueError(f"prior={prior!r}: take 'balanced', 'training' or a dictionary.")
+        if set(weights) != set(codes) or not all(0 < w < math.inf for w in weights.values()):
+            raise ValueError(f"A prior gives each of {', '.join(codes)} a weight above zero.")
+        return np.log([weights[code] for code in codes]) - math.log(sum(weights.values()))
+
+
+def _pixels(image):
+    if isinstance(image, (str, os.PathLike)):
+        try:
+            return imaging.decode(Path(image).read_bytes())
+        except OSError as error:
+            raise ImageError(f"{image} cannot be opened: {error.strerror}.") from error
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return imaging.decode(bytes(image))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
+        imaging.check_size(image.shape[1], image.shape[0])
+        return image
+    raise ImageError("A picture is a path, the bytes of a file, or an RGB uint8 array (H, W, 3).")
+
+
+def _view(square, i):
+    """Return the i-th of the eight turned and mirrored views of a square."""
+    return np.rot90(square[:, ::-1] if i >= 4 else square, i % 4)
+
+
+def _unview(maps, i):
+    """Turn maps of the i-th view back."""
+    maps = np.rot90(maps, -(i % 4))
+    return maps[:, ::-1] if i >= 4 else maps
+
+
+def _heatmap(evidence, size):
+    """Grad-CAM's scaling (Selvaraju et al. 2017, equation 2): positive evidence, largest is 1."""
+    positive = np.maximum(evidence, 0)
+    scaled = positive / max(positive.max(), 1e-6)
+    return np.clip(cv2.resize(scaled, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def _softmax(logits):
+    weights = np.exp(logits - logits.max())
+    return (weights / weights.sum()).tolist()
+
+
+def _percent(probability):
+    if 0 < probability < 0.01:
+        return "<1 %"
+    if 0.99 < probability < 1:
+        return ">99 %"
+    return f"{probability:.0%}".replace("%", " %")
