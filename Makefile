@@ -4,6 +4,7 @@ PORT ?= 8866
 BUNDLE ?=
 VENV := .venv
 BIN := $(VENV)/bin
+PAGE := $(wildcard skin_cancer/page/share/jupyter/voila/templates/skin_cancer/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help app lab test lint lock clean
@@ -30,7 +31,7 @@ lock: $(VENV)/test.done  ## Resolve all pins anew
 clean:  ## Remove the virtual environment
 	rm -rf $(VENV)
 
-$(VENV)/app.done $(VENV)/notebooks.done $(VENV)/test.done: $(VENV)/%.done: locks/%.txt pyproject.toml
+$(VENV)/app.done $(VENV)/notebooks.done $(VENV)/test.done: $(VENV)/%.done: locks/%.txt pyproject.toml $(PAGE)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	|| { echo "Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Setting up $(VENV) from $< ..."

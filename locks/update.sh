@@ -4,10 +4,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 compile() {
-    "$uv" pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url \
+    "$uv" pip compile --quiet --universal --no-annotate --no-emit-index-url \
         --no-emit-find-links --python-version 3.11 pyproject.toml "$@"
 }
 uv=$1
+export UV_CUSTOM_COMPILE_COMMAND="make lock"
 compile --generate-hashes --upgrade --extra test --output-file locks/test.txt
 compile --generate-hashes --extra notebooks --constraints locks/test.txt --output-file locks/notebooks.txt
 compile --generate-hashes --constraints locks/test.txt --output-file locks/app.txt

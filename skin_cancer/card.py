@@ -1,2 +1,180 @@
-"""stub"""
-def model_card(d): return "x"
+"""The model card: `README.md` of a bundle, written from its description."""
+
+from skin_cancer.diagnoses import BY_CODE
+
+LIMITS = """\
+- It knows these {count} diagnoses and no other: whatever it is shown, it names one of them. It
+  has no notion yet of a picture that shows something else.
+- HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. On other
+  cameras, other clinics and darker skin expect less; this was not measured for this model.
+- Trained on pictures of about 224 real pixels across; detail beyond that is not used.
+- Nevi are two thirds of the training images, dermatofibroma and vascular lesions about 1 % each:
+  figures for the rare ones rest on few lesions, as their intervals show.
+- A heatmap shows where the evidence lies, not why, at {cells} x {cells} cells over the picture."""
+
+TEMPLATE = """\
+# {name}
+
+Reads a dermatoscopic picture of one skin lesion and gives a probability for each of
+{count} diagnoses, with a heatmap for each. Made for research and teaching, and to support a
+doctor's decision. **Not a medical device**; it must not be used to decide on its own.
+
+| code | diagnosis | malignant or precursor | share of the training images |
+|---|---|---|---|
+{diagnoses}
+
+## Use
+
+```python
+from skin_cancer import Classifier
+prediction = Classifier.load("models/{name}").predict("IMAGE.jpg")
+```
+
+`{graph}` is loaded unless another graph is asked for. Input: RGB uint8
+({size} x {size}), the centre square of the picture. The logits assume the class shares above; by
+default the classifier shows probabilities under the *balanced* prior, all diagnoses alike.
+
+| file | what it is |
+|---|---|
+| `model.tflite` | LiteRT, float32: logits, maps (evidence a diagnosis and place), pooled features |
+| `model_int8.tflite` | the same in int8 |
+| `model.keras` | the Keras model, to go on training from |
+| `bundle.json` | diagnoses, prior, recipe, history, provenance, metrics, checksums |
+
+## How well
+
+{results}
+
+## Training
+
+{images:,} images of {lesions:,} lesions of HAM10000 (Tschandl, Rosendahl, Kittler 2018,
+doi:10.1038/sdata.2018.161), at 298 x 224 pixels. {held_out}
+Recipe: {recipe}.
+Plain cross-entropy; class imbalance is met at decision time by subtracting the log class shares
+from the logits (Menon et al. 2021, "Long-tail learning via logit adjustment", section 4.1).
+The weights are a running average, rounded to float16.
+
+{minutes:.0f} minutes on {machine}, with {versions}; code at commit `{commit}`.
+SHA-256 of the training data: `{data}`.
+
+| epoch | pixels | seconds | loss | accuracy on augmented training images |{validation_head}
+|---|---|---|---|---|{validation_rule}
+{history}
+
+## Limits
+
+{limits}
+
+## Licence
+
+The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, doi:10.7910/DVN/DBW86T).
+They started from EfficientNet-Lite's ImageNet weights (Apache-2.0, see `models/imagenet`). The
+code is MIT.
+"""
+
+RESULT = """\
+### {title}
+
+{images} images of {lesions} lesions, `{graph}` graph, {views} view{plural}, balanced prior. 95 %
+intervals by bootstrap over lesions ({resamples} resamples within each diagnosis). Printed by
+`{command}`.
+
+| measure | value | 95 % interval |
+|---|---|---|
+{measures}
+
+| diagnosis | recall | 95 % interval | precision | images | lesions |
+|---|---|---|---|---|---|
+{classes}
+
+Confusion matrix, images; rows are the true diagnosis, columns the answer:
+
+| | {columns} |
+|---|{rule}
+{matrix}"""
+
+
+def model_card(description) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        description: a `bundle.Description`.
+    """
+    training = description.training
+    provenance, history = training["provenance"], training["history"]
+    fold = training["recipe"]["fold"]
+    validated = "validation_balanced_accuracy" in history[0]
+    results = [result(title, measured) for title, measured in description.metrics.items()]
+    return TEMPLATE.format(
+        name=description.name,
+        count=len(description.diagnoses),
+        size=description.input_size,
+        graph=description.default_graph,
+        diagnoses="\n".join(_diagnosis(code, description.prior) for code in description.diagnoses),
+        results="\n\n".join(results) or "Not measured yet: `python -m skin_cancer.evaluation`.",
+        held_out="15 % of the lesions were set aside before, and never seen in training."
+        + ("" if fold is None else f" Fold {fold} was kept for validation."),
+        recipe=", ".join(
+            f"{key.replace('_', ' ')} {value}" for key, value in training["recipe"].items()
+        ),
+        minutes=sum(row["seconds"] for row in history) / 60,
+        history="\n".join(_epoch(row) for row in history),
+        validation_head=" balanced accuracy on the validation fold |" if validated else "",
+        validation_rule="---|" if validated else "",
+        limits=LIMITS.format(count=len(description.diagnoses), cells=description.input_size // 32),
+        images=provenance["images"],
+        lesions=provenance["lesions"],
+        machine=provenance["machine"],
+        versions=", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
+        commit=provenance["git_commit"],
+        data=provenance["data_sha256"],
+    )
+
+
+def _diagnosis(code, prior):
+    diagnosis = BY_CODE[code]
+    malignant = "yes" if diagnosis.malignant else "no"
+    return f"| {code} | {diagnosis.name} | {malignant} | {prior[code]:.1%} |"
+
+
+def _epoch(row):
+    cells = [row["epoch"], row["size"], f"{row['seconds']:.0f}"]
+    cells += [f"{row['loss']:.3f}", f"{row['accuracy']:.3f}"]
+    if "validation_balanced_accuracy" in row:
+        cells.append(f"{row['validation_balanced_accuracy']:.3f}")
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def result(title: str, measured: dict) -> str:
+    """Return measures as Markdown.
+
+    Args:
+        title: names the data.
+        measured: as `evaluation.evaluate` returns it.
+    """
+    codes = measured["confusion"]
+    return RESULT.format(
+        title=title,
+        plural="" if measured["views"] == 1 else "s",
+        measures="\n".join(_measure(name, value) for name, value in measured["measures"].items()),
+        classes="\n".join(_class(code, value) for code, value in measured["classes"].items()),
+        columns=" | ".join(codes),
+        rule="---|" * len(codes),
+        matrix="\n".join(
+            f"| **{code}** | " + " | ".join(str(row[c]) for c in codes) + " |"
+            for code, row in codes.items()
+        ),
+        **{k: measured[k] for k in ("images", "lesions", "graph", "views", "resamples", "command")},
+    )
+
+
+def _measure(name, value):
+    return f"| {name} | {value['value']:.3f} | {value['low']:.3f} to {value['high']:.3f} |"
+
+
+def _class(code, value):
+    recall = value["recall"]
+    return (
+        f"| {code} | {recall['value']:.2f} | {recall['low']:.2f} to {recall['high']:.2f} "
+        f"| {value['precision']:.2f} | {value['images']} | {value['lesions']} |"
+    )

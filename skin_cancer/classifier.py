@@ -68,7 +68,8 @@ class Prediction:
         1 is the strongest evidence for that diagnosis in this picture, 0 is none.
         """
         return {
-            code: _heatmap(self.maps[..., i], self.size) for i, code in enumerate(self.probabilities)
+            code: _heatmap(self.maps[..., i], self.size)
+            for i, code in enumerate(self.probabilities)
         }
 
     def __str__(self):
@@ -77,9 +78,9 @@ class Prediction:
         found = BY_CODE[self.diagnosis]
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         lines = [
-            f"{found.name} ({found.code}), probability {_percent(self.probabilities[found.code])}",
-            f"malignant (MEL, BCC, AKIEC or SCC): {_percent(self.malignancy)}",
-            "all diagnoses: " + ", ".join(f"{code} {_percent(p)}" for code, p in ranked),
+            f"{found.name} ({found.code}), probability {percent(self.probabilities[found.code])}",
+            f"malignant (MEL, BCC, AKIEC or SCC): {percent(self.malignancy)}",
+            "all diagnoses: " + ", ".join(f"{code} {percent(p)}" for code, p in ranked),
             DISCLAIMER,
         ]
         return "\n".join(lines)
@@ -140,7 +141,9 @@ class Classifier:
         probabilities = dict(zip(self.description.diagnoses, _softmax(logits), strict=True))
         return Prediction(probabilities, maps, self.description.input_size)
 
-    def predict_many(self, images: Iterable, views: int = 1, prior="balanced") -> Iterator[Prediction]:
+    def predict_many(
+        self, images: Iterable, views: int = 1, prior="balanced"
+    ) -> Iterator[Prediction]:
         """Classify pictures one after the other.
 
         A picture that cannot be read gives a `Prediction` with its `error`, and the next follows.
@@ -209,7 +212,8 @@ def _softmax(logits):
     return (weights / weights.sum()).tolist()
 
 
-def _percent(probability):
+def percent(probability: float) -> str:
+    """Return a probability in words fit for reading: never 0 % or 100 % unless it is exactly."""
     if 0 < probability < 0.01:
         return "<1 %"
     if 0.99 < probability < 1:

@@ -83,7 +83,9 @@ def split(table: pd.DataFrame, seed: int = SPLIT_SEED) -> pd.DataFrame:
         raise DatasetError(
             f"Too few lesions to split: {rare.to_dict()}; each diagnosis needs {FOLDS + 2}."
         )
-    rest, _ = train_test_split(lesions, test_size=HOLDOUT_SHARE, stratify=lesions, random_state=seed)
+    rest, _ = train_test_split(
+        lesions, test_size=HOLDOUT_SHARE, stratify=lesions, random_state=seed
+    )
     rest = rest.sort_index()
     fold = pd.Series(HOLDOUT, index=lesions.index)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)

@@ -244,7 +244,10 @@ def _compiled_network(config, training):
     steps = len(TrainingImages(training, config, 0))
     warm_up = round(WARM_UP_EPOCHS * steps)
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, config.epochs * steps - warm_up, warmup_target=config.learning_rate, warmup_steps=warm_up
+        0.0,
+        config.epochs * steps - warm_up,
+        warmup_target=config.learning_rate,
+        warmup_steps=warm_up,
     )
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=config.weight_decay, use_ema=True, ema_momentum=config.averaging
@@ -340,7 +343,9 @@ def _load(config, network):
 
 
 def _restore(network, state):
-    for variable, value in zip([*network.weights, *network.optimizer.variables], state, strict=True):
+    for variable, value in zip(
+        [*network.weights, *network.optimizer.variables], state, strict=True
+    ):
         variable.assign(value)
 
 

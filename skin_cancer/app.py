@@ -1,0 +1,222 @@
+"""The upload page: ipywidgets over `Classifier`, shown by Voila or in JupyterLab."""
+
+import html
+import logging
+import os
+from pathlib import Path
+
+import cv2
+import ipywidgets as widgets
+import numpy as np
+
+from skin_cancer import imaging
+from skin_cancer.classifier import DISCLAIMER, Classifier, Prediction, percent
+from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.errors import ImageError, SkinCancerError
+
+SHOWN_SIZE = 512
+BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
+STYLE = Path(__file__).with_name("app.css")
+FAILED = "Something went wrong on our side; the server's log says what. Try another picture."
+
+log = logging.getLogger(__name__)
+
+
+def build() -> widgets.Widget:
+    """Return the page for the bundle that `SKIN_CANCER_BUNDLE` names, or the shipped one.
+
+    A bundle that cannot be loaded gives a page that says so.
+    """
+    try:
+        return Page(Classifier.load(os.environ.get(BUNDLE_VARIABLE))).root
+    except SkinCancerError as error:
+        log.exception("no classifier")
+        return widgets.VBox([_style(), widgets.HTML(_alert(str(error)))])
+
+
+class Page:
+    """Upload, answer and evidence for one picture at a time.
+
+    Attributes:
+        root: the widget to display.
+        upload, status, answer, evidence, shown, opacity, picture: the parts of the page.
+    """
+
+    def __init__(self, classifier: Classifier):
+        self._classifier = classifier
+        self._square = None
+        self._prediction = None
+
+        self.upload = widgets.FileUpload(
+            accept=".jpg,.jpeg,.png,.bmp,.tif,.tiff,.webp",
+            description="Choose a picture",
+            icon="",
+            button_style="primary",
+            tooltip="A dermatoscopic picture of one skin lesion",
+        )
+        self.status = widgets.HTML(_status("No picture yet."))
+        self.answer = widgets.HTML()
+        self.picture = widgets.Image(format="png", alt="", width=SHOWN_SIZE, height=SHOWN_SIZE)
+        self.shown = widgets.Dropdown(
+            description="Evidence for",
+            options=[(BY_CODE[code].name, code) for code in classifier.description.diagnoses],
+        )
+        self.opacity = widgets.FloatSlider(
+            description="Heatmap", value=0.6, min=0, max=1, step=0.05, readout_format=".0%"
+        )
+        self.evidence = widgets.VBox(
+            [self.picture, widgets.HTML(_SCALE), self.shown, self.opacity]
+        ).add_class("sc-evidence")
+        self.result = widgets.HBox([self.evidence, self.answer]).add_class("sc-result")
+        self.result.layout.display = "none"
+
+        self.upload.observe(_guarded(self, self._uploaded), "value")
+        for control in (self.shown, self.opacity):
+            control.observe(_guarded(self, self._draw), "value")
+        self.root = widgets.VBox(
+            [
+                _style(),
+                widgets.HTML(_INTRODUCTION),
+                self.upload,
+                self.status,
+                self.result,
+                widgets.HTML(_footer(classifier.description)),
+            ]
+        ).add_class("sc-page")
+
+    def say(self, content: str) -> None:
+        """Show HTML in the status line."""
+        self.status.value = content
+
+    def _uploaded(self, change):
+        if not change["new"]:
+            return
+        file = change["new"][0]
+        self.say(_status(f"Reading {file['name']} …"))
+        self.result.layout.display = "none"
+        self.upload.disabled = True
+        try:
+            self._classify(bytes(file["content"]))
+            self.say(_status(f"Result for {file['name']}"))
+        except ImageError as error:
+            self.say(_alert(f"{file['name']}: {error}"))
+        finally:
+            self.upload.disabled = False
+            self.upload.value = ()
+
+    def _classify(self, content):
+        image = imaging.decode(content)
+        self._prediction = self._classifier.predict(image)
+        self._square = imaging.centre_square(image, SHOWN_SIZE)
+        self.answer.value = answer_html(self._prediction)
+        self.shown.value = self._prediction.diagnosis
+        self._draw()
+        self.result.layout.display = None
+
+    def _draw(self, _change=None):
+        heatmap = self._prediction.heatmaps[self.shown.value]
+        shown = overlay(self._square, heatmap, self.opacity.value)
+        _, encoded = cv2.imencode(".png", cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))
+        self.picture.value = encoded.tobytes()
+        self.picture.alt = (
+            f"The centre of your picture; coloured where it speaks for "
+            f"{BY_CODE[self.shown.value].name}"
+        )
+
+
+def overlay(square: np.ndarray, heatmap: np.ndarray, opacity: float) -> np.ndarray:
+    """Lay a heatmap over a picture: the stronger the evidence, the more colour.
+
+    Args:
+        square: uint8 RGB (size, size, 3).
+        heatmap: float32 (h, w) in [0, 1], resized to the picture.
+        opacity: of the strongest evidence, 0 to 1.
+
+    Returns:
+        uint8 RGB (size, size, 3).
+    """
+    size = square.shape[1], square.shape[0]
+    heat = np.clip(cv2.resize(heatmap, size, interpolation=cv2.INTER_CUBIC), 0, 1)
+    colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    weight = (opacity * heat)[..., None]
+    return (square * (1 - weight) + colour * weight).round().astype(np.uint8)
+
+
+def answer_html(prediction: Prediction) -> str:
+    """Return diagnosis, malignancy, bars and meaning as HTML."""
+    found = BY_CODE[prediction.diagnosis]
+    rows = "".join(
+        _bar(code, p, code == found.code) for code, p in prediction.probabilities.items()
+    )
+    return f"""
+<section class="sc-answer" aria-label="Result">
+  <p class="sc-small">Most likely</p>
+  <h2>{html.escape(found.name)}</h2>
+  <p class="sc-large">{percent(prediction.probabilities[found.code])} probability</p>
+  <p>{html.escape(found.meaning)}</p>
+  <p><strong>Malignant or a precursor: {percent(prediction.malignancy)}</strong></p>
+  <table class="sc-bars">
+    <caption>All diagnoses, taken as equally frequent</caption>
+    {rows}
+  </table>
+  <p class="sc-note">{html.escape(DISCLAIMER)} A probability is not certainty: show any lesion
+  that worries you, or that changes, to a doctor.</p>
+</section>"""
+
+
+def _bar(code, probability, first):
+    diagnosis = BY_CODE[code]
+    kind = "malignant" if diagnosis.malignant else "benign"
+    return (
+        f"<tr{' class=sc-first' if first else ''}>"
+        f'<th scope="row">{html.escape(diagnosis.name)} <span class="sc-kind">{kind}</span></th>'
+        f'<td class="sc-track"><div style="width:{probability:.1%};background:{diagnosis.colour}">'
+        f"</div></td><td>{percent(probability)}</td></tr>"
+    )
+
+
+def _guarded(page, callback):
+    """Wrap a callback: an error goes to the log, a plain sentence to the page."""
+
+    def run(change):
+        try:
+            callback(change)
+        except Exception:
+            log.exception("callback failed")
+            page.say(_alert(FAILED))
+
+    return run
+
+
+def _status(text):
+    return f'<p class="sc-status" role="status">{html.escape(text)}</p>'
+
+
+def _alert(text):
+    return f'<p class="sc-alert" role="alert">{html.escape(text)}</p>'
+
+
+def _style():
+    return widgets.HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
+
+
+def _footer(description):
+    return f"""
+<footer class="sc-note">
+  <p><strong>Not a medical device.</strong> {html.escape(DISCLAIMER)}</p>
+  <p>Your picture stays in the memory of the computer that serves this page: nothing is written
+  to disk, nothing is sent on, and it is gone when you close the page.</p>
+  <p>Model {html.escape(description.name)}: trained on HAM10000, {len(description.diagnoses)}
+  diagnoses; it has no answer for any other.</p>
+</footer>"""
+
+
+_INTRODUCTION = """
+<header>
+  <h1>Skin lesion classifier</h1>
+  <p>Choose a dermatoscopic picture of one skin lesion (JPEG, PNG, BMP, TIFF or WebP, at most
+  50 MB). The square in its centre is read.</p>
+</header>"""
+
+_SCALE = """
+<div class="sc-scale"><span>weak</span><div></div><span>strongest evidence</span></div>"""

@@ -1,0 +1,27 @@
+"""Synthetic pictures and data for the tests; nothing here comes from a dataset."""
+
+import cv2
+import numpy as np
+
+
+def lesion(width=600, height=450, seed=0):
+    """Draw skin with one dark, irregular spot: uint8 RGB (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    skin = np.full((height, width, 3), (214, 170, 150), np.float32)
+    skin += cv2.resize(rng.normal(0, 14, (9, 12, 1)), (width, height), interpolation=2)[..., None]
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    radii = min(width, height) * rng.uniform(0.22, 0.3, 40)
+    outline = np.stack([radii * np.cos(angles), 0.8 * radii * np.sin(angles)], 1)
+    spot = np.zeros((height, width), np.float32)
+    cv2.fillPoly(spot, [(outline + (width / 2, height / 2)).astype(np.int32)], 1)
+    spot = cv2.GaussianBlur(spot, (0, 0), min(width, height) / 60)[..., None]
+    texture = cv2.resize(rng.normal(0, 1, (30, 40)), (width, height), interpolation=2)[..., None]
+    pigment = np.array((95, 55, 45), np.float32) + 18 * texture
+    image = skin * (1 - spot) + pigment * spot + rng.normal(0, 3, skin.shape)
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def encoded(image, extension=".jpg"):
+    """Return the bytes of an image file."""
+    _, data = cv2.imencode(extension, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return data.tobytes()
