@@ -1,6 +1,5 @@
 """Skin lesion diagnosis from dermatoscopic images: supports a doctor, is no medical device."""
 
-from skin_cancer.classifier import Classifier, Prediction
 from skin_cancer.errors import (
     BundleError,
     DatasetError,
@@ -18,3 +17,12 @@ __all__ = [
     "SkinCancerError",
     "TrainingError",
 ]
+
+
+def __getattr__(name):
+    """Import the classifier on first use: a machine that only trains needs no LiteRT."""
+    if name in ("Classifier", "Prediction"):
+        from skin_cancer import classifier
+
+        return getattr(classifier, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

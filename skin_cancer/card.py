@@ -114,9 +114,7 @@ def model_card(description) -> str:
         results="\n\n".join(results) or "Not measured yet: `python -m skin_cancer.evaluation`.",
         held_out="15 % of the lesions were set aside before, and never seen in training."
         + ("" if fold is None else f" Fold {fold} was kept for validation."),
-        recipe=", ".join(
-            f"{key.replace('_', ' ')} {value}" for key, value in training["recipe"].items()
-        ),
+        recipe=_recipe(training["recipe"]),
         minutes=sum(row["seconds"] for row in history) / 60,
         history="\n".join(_epoch(row) for row in history),
         validation_head=" balanced accuracy on the validation fold |" if validated else "",
@@ -129,6 +127,10 @@ def model_card(description) -> str:
         commit=provenance["git_commit"],
         data=provenance["data_sha256"],
     )
+
+
+def _recipe(recipe):
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in recipe.items())
 
 
 def _diagnosis(code, prior):

@@ -95,9 +95,8 @@ def _efficientnet_lite(x, width, depth):
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="normalise")(x)
     x = _conv(x, 32, 3, 2, "stem")
     for stage, (kernel, stride, expansion, filters, repeats) in enumerate(LITE_STAGES):
-        if 0 < stage < len(LITE_STAGES) - 1:
-            repeats = math.ceil(repeats * depth)
-        for i in range(repeats):
+        inner = 0 < stage < len(LITE_STAGES) - 1
+        for i in range(math.ceil(repeats * depth) if inner else repeats):
             name = f"block{stage + 1}{chr(ord('a') + i)}"
             x = _block(x, kernel, stride if i == 0 else 1, expansion, _scaled(filters, width), name)
     return _conv(x, 1280, 1, 1, "top")

@@ -244,10 +244,10 @@ def _compiled_network(config, training):
     steps = len(TrainingImages(training, config, 0))
     warm_up = round(WARM_UP_EPOCHS * steps)
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        config.epochs * steps - warm_up,
+        initial_learning_rate=0.0,
         warmup_target=config.learning_rate,
         warmup_steps=warm_up,
+        decay_steps=config.epochs * steps - warm_up,
     )
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=config.weight_decay, use_ema=True, ema_momentum=config.averaging
