@@ -1,5 +1,6 @@
 """The upload page: ipywidgets over `Classifier`, shown by Voila or in JupyterLab."""
 
+import base64
 import html
 import logging
 import os
@@ -17,7 +18,7 @@ from skin_cancer.errors import ImageError, SkinCancerError
 SHOWN_SIZE = 512
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
 STYLE = Path(__file__).with_name("app.css")
-FAILED = "Something went wrong on our side; the server's log says what. Try another picture."
+FAILED = "Something went wrong here; the log of the server says what. Try another picture."
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Page:
         )
         self.status = widgets.HTML(_status("No picture yet."))
         self.answer = widgets.HTML()
-        self.picture = widgets.Image(format="png", alt="", width=SHOWN_SIZE, height=SHOWN_SIZE)
+        self.picture = widgets.HTML()
         self.shown = widgets.Dropdown(
             description="Evidence for",
             options=[(BY_CODE[code].name, code) for code in classifier.description.diagnoses],
@@ -116,12 +117,9 @@ class Page:
     def _draw(self, _change=None):
         heatmap = self._prediction.heatmaps[self.shown.value]
         shown = overlay(self._square, heatmap, self.opacity.value)
-        _, encoded = cv2.imencode(".png", cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))
-        self.picture.value = encoded.tobytes()
-        self.picture.alt = (
-            f"The centre of your picture; coloured where it speaks for "
-            f"{BY_CODE[self.shown.value].name}"
-        )
+        name = html.escape(BY_CODE[self.shown.value].name)
+        alt = f"The centre of your picture, coloured where it speaks for {name}"
+        self.picture.value = f'<img alt="{alt}" src="{_data_address(shown)}">'
 
 
 def overlay(square: np.ndarray, heatmap: np.ndarray, opacity: float) -> np.ndarray:
@@ -173,6 +171,12 @@ def _bar(code, probability, first):
         f'<td class="sc-track"><div style="width:{probability:.1%};background:{diagnosis.colour}">'
         f"</div></td><td>{percent(probability)}</td></tr>"
     )
+
+
+def _data_address(image):
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
 def _guarded(page, callback):

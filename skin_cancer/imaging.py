@@ -17,6 +17,9 @@ MIN_SIDE = 32
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
+# What is wrong with a picture is said by ImageError, not by OpenCV on the console.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 
 def decode(data: bytes) -> np.ndarray:
     """Decode the bytes of an image file from anyone.
@@ -74,9 +77,15 @@ def _check_header(data):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as header:
                 size = header.size
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"The picture has more than {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller and try "
+            "again."
+        ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(
-            "This is not a picture that can be read. Choose a JPEG, PNG, BMP, TIFF or WebP file."
+            "This file cannot be read as a picture. Choose a whole JPEG, PNG, BMP, TIFF or WebP "
+            "file."
         ) from error
     check_size(*size)
 

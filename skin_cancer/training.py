@@ -164,6 +164,7 @@ def train(config: TrainingConfig):
         DatasetError: the dataset cannot be used.
         TrainingError: the folder holds another run, the disk is full, or the loss diverged.
     """
+    _make_folder(Path(config.output))
     keras.utils.set_random_seed(config.seed)
     table = dataset.split(dataset.read_ham10000(config.data or dataset.data_folder()))
     training = table[~table["fold"].isin([dataset.HOLDOUT, config.fold])].reset_index(drop=True)
@@ -188,7 +189,8 @@ def _train_epoch(network, config, training, validation, record):
     print(f"Epoch {epoch + 1} of {config.epochs}, {images.size} pixels", flush=True)
     keeper = _KeepState()
     start = time.monotonic()
-    fitted = network.fit(images, verbose=2, callbacks=[keeper, keras.callbacks.TerminateOnNaN()])
+    callbacks = [keeper, keras.callbacks.TerminateOnNaN()]
+    fitted = network.fit(images, shuffle=False, verbose="auto", callbacks=callbacks)
     row = {"epoch": epoch + 1, "size": images.size, "seconds": round(time.monotonic() - start, 1)}
     row |= {name: values[-1] for name, values in fitted.history.items()}
     if not math.isfinite(row["loss"]):
@@ -238,7 +240,7 @@ def _one_hot(table):
 
 
 def _compiled_network(config, training):
-    network = _start_network(config)
+    network = start_network(config)
     # The head starts at the class frequencies (Lin et al. 2017, "Focal Loss", section 3.3).
     network.get_layer("head").bias.assign(np.log(class_prior(training)))
     steps = len(TrainingImages(training, config, 0))
@@ -261,18 +263,25 @@ def _compiled_network(config, training):
     return network
 
 
-def _start_network(config):
-    if config.start_weights in ("imagenet", "random"):
-        start = "imagenet" if config.start_weights == "imagenet" else None
-        return build_network(config.backbone, len(ISIC_2018), start)
-    network = build_network(config.backbone, len(ISIC_2018), None)
-    path = Path(config.start_weights) / "model.keras"
-    if not path.is_file():
+def start_network(config: TrainingConfig):
+    """Build the network with the start weights that the config names.
+
+    Raises:
+        TrainingError: there are no such start weights, or no such backbone.
+    """
+    known = {"imagenet": "imagenet", "random": None}
+    path = Path(config.start_weights) / bundle.KERAS_MODEL
+    if config.start_weights not in known and not path.is_file():
         raise TrainingError(
             f"start_weights={config.start_weights!r} is neither 'imagenet', 'random' nor the "
             "folder of a bundle."
         )
-    network.set_weights(keras.models.load_model(path, compile=False).get_weights())
+    try:
+        network = build_network(config.backbone, len(ISIC_2018), known.get(config.start_weights))
+        if config.start_weights not in known:
+            network.set_weights(keras.models.load_model(path, compile=False).get_weights())
+    except ValueError as error:
+        raise TrainingError(f"The network cannot start: {error}") from error
     return network
 
 
@@ -302,11 +311,17 @@ def _git_commit():
     return run.stdout.strip()
 
 
+def _make_folder(output):
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"The output folder {output} cannot be made: {error}.") from error
+
+
 def _save(output, state, record):
     """Write the checkpoint aside and rename it: at any time there is one, and it is whole."""
     aside = output / f"{CHECKPOINT}.part"
     try:
-        output.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
             np.savez(file, *state, record=np.array(json.dumps(record)))
             file.flush()
@@ -329,7 +344,7 @@ def _load(config, network):
         with np.load(path, allow_pickle=False) as file:
             record = json.loads(str(file["record"]))
             state = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path} is damaged: {error}. Remove it to start anew.") from error
     held = record["recipe"]
     other = [f"{k}={held.get(k)!r}" for k, value in config.recipe.items() if held.get(k) != value]

@@ -1,7 +1,14 @@
 """Synthetic pictures and data for the tests; nothing here comes from a dataset."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
+import pandas as pd
+
+from skin_cancer.dataset import COLUMNS
+from skin_cancer.diagnoses import BY_HAM_CODE
 
 
 def lesion(width=600, height=450, seed=0):
@@ -25,3 +32,27 @@ def encoded(image, extension=".jpg"):
     """Return the bytes of an image file."""
     _, data = cv2.imencode(extension, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return data.tobytes()
+
+
+def png_header(width, height):
+    """A PNG whose header promises so many pixels, of which none follow."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    length, check = struct.pack(">I", 13), struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + length + header + check + b"\0\0\0\0IDAT"
+
+
+def write_ham10000(folder, lesions=8):
+    """Write a synthetic dataset in HAM10000's layout; every third lesion has two images."""
+    rows = []
+    for number, dx in enumerate(dx for dx in BY_HAM_CODE for _ in range(lesions)):
+        for _ in range(2 if number % 3 == 0 else 1):
+            image_id = f"ISIC_{len(rows):07d}"
+            part = folder / f"HAM10000_images_part_{1 + len(rows) % 2}"
+            part.mkdir(parents=True, exist_ok=True)
+            (part / f"{image_id}.jpg").write_bytes(encoded(lesion(96, 72, seed=len(rows))))
+            rows.append(
+                [f"HAM_{number:07d}", image_id, dx, "histo", 50.0, "female", "back", "synth"]
+            )
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table.to_csv(folder / "HAM10000_metadata.csv", index=False)
+    return table

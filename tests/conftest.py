@@ -1,0 +1,59 @@
+"""What several tests share; the environment is set before anything loads TensorFlow."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pictures import encoded, lesion, write_ham10000
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ("--image-size=64", "--first-image-size=64", "--batch-size=16")
+
+
+@pytest.fixture(scope="session")
+def ham10000(tmp_path_factory):
+    """A synthetic dataset in the layout of HAM10000."""
+    folder = tmp_path_factory.mktemp("ham10000")
+    write_ham10000(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """The bytes of a JPEG of a synthetic lesion."""
+    return encoded(lesion())
+
+
+def shell(module, *arguments, **environment):
+    """Run a module of the package as from the shell and return the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", f"skin_cancer.{module}", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(ham10000, tmp_path_factory):
+    """The output folder of an undisturbed training of two epochs, with its bundle."""
+    output = tmp_path_factory.mktemp("runs") / "tiny"
+    done = shell("training", f"--data={ham10000}", f"--output={output}", "--epochs=2", *TINY)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+@pytest.fixture
+def real_data():
+    """The HAM10000 folder, where there is one."""
+    folder = os.environ.get("ISIC_DATA_DIR")
+    if not folder:
+        pytest.skip("ISIC_DATA_DIR does not name a HAM10000 folder")
+    return Path(folder)

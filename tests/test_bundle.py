@@ -1,0 +1,147 @@
+import dataclasses
+import json
+import shutil
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from pictures import lesion
+
+from skin_cancer import bundle
+from skin_cancer.classifier import Classifier
+from skin_cancer.errors import BundleError
+from skin_cancer.imaging import centre_square
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(bundle.DEFAULT_BUNDLE, tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def network():
+    return keras.models.load_model(bundle.DEFAULT_BUNDLE / bundle.KERAS_MODEL, compile=False)
+
+
+@pytest.fixture(scope="module")
+def squares():
+    size = bundle.read(bundle.DEFAULT_BUNDLE).input_size
+    return np.stack([centre_square(lesion(seed=seed), size) for seed in range(4)])
+
+
+def test_the_shipped_bundle_is_whole_and_small():
+    description = bundle.read(bundle.DEFAULT_BUNDLE)
+    assert description.diagnoses == ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+    assert sum(description.prior.values()) == pytest.approx(1)
+    assert description.input_size >= 224
+    size = sum(path.stat().st_size for path in bundle.DEFAULT_BUNDLE.iterdir())
+    assert size < 30e6
+
+
+@pytest.mark.parametrize("name", [*bundle.MODEL_FILES, bundle.CARD])
+def test_one_changed_byte_is_refused_by_name(copy, name):
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} in the bundle .* is not the file"):
+        Classifier.load(copy)
+
+
+@pytest.mark.parametrize("name", [*bundle.MODEL_FILES, bundle.CARD, bundle.DESCRIPTION])
+def test_a_missing_file_is_refused_by_name(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        Classifier.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda content: content.update(schema_version=99), "schema version 99"),
+        (lambda content: content.pop("prior"), r"missing \['prior'\]"),
+        (lambda content: content["diagnoses"].append("WART"), r"unknown diagnoses \['WART'\]"),
+    ],
+)
+def test_another_description_is_refused(copy, change, words):
+    path = copy / bundle.DESCRIPTION
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match=words):
+        bundle.read(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_a_description_that_is_no_json_is_refused(copy, text):
+    (copy / bundle.DESCRIPTION).write_bytes(text.encode("latin-1"))
+    with pytest.raises(BundleError):
+        bundle.read(copy)
+
+
+def test_writing_replaces_the_bundle_and_its_card(copy):
+    description = dataclasses.replace(bundle.read(copy), name="another")
+    bundle.write(copy, description, copy)
+    assert bundle.read(copy) == description
+    assert (copy / bundle.CARD).read_text().startswith("# another")
+    assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
+
+
+def test_a_failed_write_keeps_the_old_bundle(copy, tmp_path):
+    before = bundle.read(copy)
+    with pytest.raises(BundleError, match="cannot be written"):
+        bundle.write(copy, before, tmp_path / "no such files")
+    assert bundle.read(copy) == before
+    assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
+
+
+def test_litert_equals_keras(network, squares):
+    logits = network.predict(squares.astype("float32"), verbose=0)
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    classifier = Classifier.load()
+    for square, row in zip(squares, expected, strict=True):
+        ours = classifier.predict(square, prior="training").probabilities
+        assert np.abs(np.array(list(ours.values())) - row).max() < 1e-4
+
+
+def test_maps_equal_grad_cam_by_gradients(network, squares):
+    """Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2, on the last feature map."""
+    import tensorflow as tf
+
+    trunk = keras.Model(network.inputs[0], network.get_layer("pool").input)
+    classifier = Classifier.load()
+    for square in squares:
+        feature_map = trunk(square[None].astype("float32"))
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(feature_map)
+            logits = network.get_layer("head")(network.get_layer("pool")(feature_map))
+            scores = [logits[0, index] for index in range(logits.shape[1])]
+        maps = np.moveaxis(classifier.predict(square).maps, -1, 0)
+        for score, ours in zip(scores, maps, strict=True):
+            weights = tf.reduce_mean(tape.gradient(score, feature_map), (1, 2))[0]
+            grad_cam = tf.nn.relu(tf.tensordot(feature_map[0], weights, 1)).numpy()
+            assert np.abs(scaled(np.maximum(ours, 0)) - scaled(grad_cam)).max() < 1e-3
+
+
+def scaled(heatmap):
+    return heatmap / max(heatmap.max(), 1e-6)
+
+
+def test_heatmaps_are_the_scaled_maps_at_the_size_of_the_input(squares):
+    prediction = Classifier.load().predict(squares[0])
+    size = squares.shape[1]
+    for index, heatmap in enumerate(prediction.heatmaps.values()):
+        assert heatmap.shape == (size, size)
+        assert heatmap.dtype == np.float32
+        assert heatmap.min() >= 0
+        assert heatmap.max() <= 1
+        small = cv2.resize(heatmap, prediction.maps.shape[:2], interpolation=cv2.INTER_AREA)
+        expected = scaled(np.maximum(prediction.maps[..., index], 0))
+        assert np.abs(small - expected).mean() < 0.1
+
+
+def test_int8_agrees_with_float(squares):
+    graphs = [Classifier.load(graph=name) for name in ("float", "int8")]
+    for square in squares:
+        ours, theirs = (graph.predict(square).probabilities for graph in graphs)
+        assert max(abs(ours[code] - theirs[code]) for code in ours) < 0.2

@@ -1,0 +1,129 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pictures import encoded, lesion
+
+from skin_cancer import Classifier, ImageError, SkinCancerError
+
+CODES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier.load()
+
+
+def test_path_bytes_and_array_give_the_same(classifier, tmp_path):
+    data = encoded(lesion(), ".png")
+    path = tmp_path / "lesion.png"
+    path.write_bytes(data)
+    answers = [classifier.predict(i).probabilities for i in (path, str(path), data, lesion())]
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_prediction(classifier, picture):
+    prediction = classifier.predict(picture)
+    chances = prediction.probabilities
+    assert list(chances) == CODES
+    assert sum(chances.values()) == pytest.approx(1)
+    assert chances[prediction.diagnosis] == max(chances.values())
+    assert prediction.malignancy == pytest.approx(
+        chances["MEL"] + chances["BCC"] + chances["AKIEC"]
+    )
+    assert list(prediction.heatmaps) == CODES
+    assert prediction.error is None
+
+
+def test_printed_prediction_can_be_read(classifier, picture):
+    text = str(classifier.predict(picture))
+    assert "probability" in text
+    assert "malignant" in text
+    assert all(code in text for code in CODES)
+    assert "not a medical device" in text
+
+
+def test_priors_reweight_exactly(classifier, picture):
+    """Bayes: the odds under two priors differ by the odds of the priors."""
+    share = classifier.description.prior
+    balanced = classifier.predict(picture).probabilities
+    training = classifier.predict(picture, prior="training").probabilities
+    product = {code: balanced[code] * share[code] for code in CODES}
+    expected = {code: product[code] / sum(product.values()) for code in CODES}
+    assert training == pytest.approx(expected)
+    assert classifier.predict(picture, prior=share).probabilities == pytest.approx(training)
+    weights = dict.fromkeys(CODES, 7.0)
+    assert classifier.predict(picture, prior=weights).probabilities == pytest.approx(balanced)
+
+
+@pytest.mark.parametrize(
+    "prior", ["flat", 1, {"MEL": 1}, dict.fromkeys(CODES, 0), dict.fromkeys(CODES, float("nan"))]
+)
+def test_impossible_priors(classifier, picture, prior):
+    with pytest.raises(ValueError, match="prior"):
+        classifier.predict(picture, prior=prior)
+
+
+@pytest.mark.parametrize("views", [0, 9])
+def test_impossible_views(classifier, picture, views):
+    with pytest.raises(ValueError, match="1 to 8"):
+        classifier.predict(picture, views=views)
+
+
+def test_eight_views_do_not_depend_on_how_the_picture_lies(classifier):
+    image = lesion(300, 300)
+    image[:80, :40] = (250, 20, 20)
+    upright = classifier.predict(image, views=8)
+    for turned in (np.rot90(image), image[:, ::-1], np.rot90(image[::-1], 3)):
+        other = classifier.predict(np.ascontiguousarray(turned), views=8)
+        assert other.probabilities == pytest.approx(upright.probabilities, abs=1e-4)
+    side = classifier.predict(np.ascontiguousarray(np.rot90(image)), views=8)
+    assert np.allclose(np.rot90(upright.maps), side.maps, atol=1e-3)
+
+
+def test_predict_many_goes_on_after_a_bad_image(classifier, picture, tmp_path):
+    images = [picture, b"no picture", tmp_path / "absent.jpg", lesion()]
+    good, text, absent, last = classifier.predict_many(iter(images))
+    assert good.probabilities == classifier.predict(picture).probabilities
+    assert last.diagnosis in CODES
+    assert "cannot be read as a picture" in text.error
+    assert "cannot be opened" in absent.error
+    assert text.probabilities == {}
+    assert text.heatmaps == {}
+    assert "No prediction" in str(text)
+    with pytest.raises(ImageError):
+        _ = text.diagnosis
+    with pytest.raises(ImageError):
+        _ = text.malignancy
+
+
+@pytest.mark.parametrize("image", [None, 3, np.zeros((64, 64)), np.zeros((64, 64, 3), float)])
+def test_what_is_no_image(classifier, image):
+    with pytest.raises(ImageError, match="RGB uint8 array"):
+        classifier.predict(image)
+
+
+def test_small_array(classifier):
+    with pytest.raises(ImageError, match="8 x 8"):
+        classifier.predict(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_absent_bundle(tmp_path):
+    with pytest.raises(SkinCancerError, match="There is no model bundle"):
+        Classifier.load(tmp_path)
+
+
+def test_unknown_graph():
+    with pytest.raises(ValueError, match="float, int8"):
+        Classifier.load(graph="float64")
+
+
+def test_app_and_classifier_load_no_heavy_library():
+    code = (
+        "import sys, skin_cancer.app; from skin_cancer import Classifier; Classifier.load();"
+        "heavy = {'tensorflow', 'keras', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

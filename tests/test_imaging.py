@@ -1,0 +1,173 @@
+import io
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+from pictures import encoded, lesion, png_header
+from PIL import Image
+
+from skin_cancer import imaging
+from skin_cancer.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A picture that no turn or mirror image leaves as it is."""
+    image = lesion(240, 180)
+    image[:60, :80] = (250, 20, 20)
+    return image
+
+
+def file(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def difference(image, expected):
+    assert image.dtype == np.uint8
+    assert image.shape == expected.shape
+    return np.abs(image.astype(int) - expected).mean()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_formats(scene, kind):
+    assert difference(imaging.decode(file(Image.fromarray(scene), kind)), scene) < 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(scene, kind, orientation):
+    undo = [None, 0, 3, 1, 5, 2, 6, 4][orientation - 1]
+    stored = Image.fromarray(scene)
+    if undo is not None:
+        stored = stored.transpose(Image.Transpose(undo))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert difference(imaging.decode(file(stored, kind, exif=exif.tobytes())), scene) < 3
+
+
+MODES = {
+    "JPEG": ("L", "CMYK"),
+    "PNG": ("L", "LA", "1", "P", "RGBA"),
+    "BMP": ("L", "1", "P", "RGBA"),
+    "TIFF": ("L", "1", "P", "RGBA", "CMYK"),
+    "WEBP": ("L", "RGBA"),
+}
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(k, m) for k, modes in MODES.items() for m in modes])
+def test_colour_modes(scene, kind, mode):
+    image = Image.fromarray(scene).convert(mode)
+    expected = np.array(image.convert("RGB"))
+    assert difference(imaging.decode(file(image, kind)), expected) < 3
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bit(scene, extension, channels):
+    deep = scene[..., :channels].astype(np.uint16) * 257
+    _, data = cv2.imencode(extension, deep[..., ::-1])
+    assert difference(imaging.decode(data.tobytes()), np.broadcast_to(deep // 257, scene.shape)) < 1
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9, 0.97])
+def test_truncated_files_are_refused(scene, kind, share):
+    data = file(Image.fromarray(scene), kind)
+    with pytest.raises(ImageError):
+        imaging.decode(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (b"this is text, not a JPEG", "cannot be read as a picture"),
+        (b"GIF89a" + bytes(100), "cannot be read as a picture"),
+        (b"\xff\xd8\xff" + bytes(60_000_000), "60 MB"),
+    ],
+)
+def test_what_is_no_picture(data, words):
+    with pytest.raises(ImageError, match=words):
+        imaging.decode(data)
+
+
+@pytest.mark.parametrize("size", [(10_001, 10_000), (20_000, 20_000), (90_000, 90_000)])
+def test_too_many_pixels_are_refused_before_they_are_allocated(size):
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="100 megapixels"):
+        imaging.decode(png_header(*size))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_real_bomb_is_refused():
+    data = encoded(np.zeros((20_000, 20_000, 3), np.uint8), ".png")
+    assert len(data) < imaging.MAX_BYTES
+    with pytest.raises(ImageError, match="megapixels"):
+        imaging.decode(data)
+
+
+def test_too_small():
+    with pytest.raises(ImageError, match="40 x 20 pixels"):
+        imaging.decode(encoded(lesion(40, 20)))
+
+
+@pytest.mark.parametrize("shape", [(450, 600), (600, 450), (1, 1), (33, 500)])
+def test_centre_square_has_its_size_from_any_shape(shape):
+    assert imaging.centre_square(np.zeros((*shape, 3), np.uint8), 224).shape == (224, 224, 3)
+
+
+def test_centre_square_is_in_the_centre():
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[:, 50:150] = 255
+    assert (imaging.centre_square(image, 50) == 255).all()
+
+
+@pytest.mark.parametrize("size", [96, 512])
+def test_augment_is_a_function_of_the_seed(scene, size):
+    views = [imaging.augment(scene, size, (1, 2, index)) for index in range(8)]
+    assert all(view.shape == (size, size, 3) and view.dtype == np.uint8 for view in views)
+    assert all((imaging.augment(scene, size, (1, 2, i)) == views[i]).all() for i in range(8))
+    assert all((views[0] != view).any() for view in views[1:])
+
+
+@pytest.mark.parametrize("step", ["random_colour", "random_sharpness"])
+def test_steps_keep_the_picture_recognisable(scene, step):
+    rng = np.random.default_rng(0)
+    changed = [getattr(imaging, step)(scene, rng) for _ in range(20)]
+    assert all(difference(view, scene) < 60 for view in changed)
+    assert any((view != scene).any() for view in changed)
+
+
+def test_sharpness_goes_both_ways(scene):
+    def detail(image):
+        return cv2.Laplacian(image, cv2.CV_32F).var()
+
+    rng = np.random.default_rng(0)
+    ratios = [detail(imaging.random_sharpness(scene, rng)) / detail(scene) for _ in range(40)]
+    assert min(ratios) < 0.5
+    assert max(ratios) > 1.5
+
+
+def test_crops_turn_mirror_and_zoom():
+    half = np.zeros((200, 200, 3), np.uint8)
+    half[:, 100:] = 200
+    rng = np.random.default_rng(0)
+    crops = [imaging.random_crop(half, 64, rng) for _ in range(60)]
+    across = [crop[:, :32].mean() - crop[:, 32:].mean() for crop in crops]
+    down = [crop[:32].mean() - crop[32:].mean() for crop in crops]
+    sides = np.array([across, down]).T
+    assert (sides.min(axis=0) < -50).all()
+    assert (sides.max(axis=0) > 50).all()
+
+
+def test_crops_show_no_border(scene):
+    rng = np.random.default_rng(0)
+    bright = np.full_like(scene, 200)
+    assert all((imaging.random_crop(bright, 64, rng) == 200).all() for _ in range(50))

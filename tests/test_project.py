@@ -1,0 +1,89 @@
+"""The project's own promises: pins, documents and figures agree with each other."""
+
+import json
+import re
+import tomllib
+
+import pytest
+from conftest import ROOT
+
+from skin_cancer import bundle, card
+
+PIN = re.compile(r"^([a-z0-9_.-]+==[^ \\]+)", re.MULTILINE | re.IGNORECASE)
+
+
+def pins(name):
+    return set(PIN.findall((ROOT / "locks" / name).read_text()))
+
+
+def test_locks_come_from_one_resolution():
+    assert pins("app.txt") < pins("notebooks.txt") < pins("test.txt")
+    assert pins("environment.txt") == pins("notebooks.txt")
+
+
+def test_app_lock_holds_no_heavy_library():
+    names = {pin.split("==")[0] for pin in pins("app.txt")}
+    assert not names & {"tensorflow", "keras", "pandas", "scikit-learn", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", ["app.txt", "notebooks.txt", "test.txt"])
+def test_every_pin_has_hashes_and_no_lock_names_a_host(name):
+    text = (ROOT / "locks" / name).read_text()
+    assert len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", text, re.MULTILINE)) == len(
+        PIN.findall(text)
+    )
+    assert "://" not in text
+
+
+def test_environment_takes_its_pins_from_the_lock():
+    text = (ROOT / "environment.yml").read_text()
+    assert "-r locks/environment.txt" in text
+    assert "==" not in text
+
+
+def test_card_of_the_shipped_bundle_is_the_one_its_description_gives():
+    description = bundle.read(bundle.DEFAULT_BUNDLE)
+    assert (bundle.DEFAULT_BUNDLE / bundle.CARD).read_text() == card.model_card(description)
+
+
+def test_readme_states_the_measured_figures():
+    measured = bundle.read(bundle.DEFAULT_BUNDLE).metrics["HAM10000, holdout"]["measures"]
+    balanced = measured["balanced accuracy"]
+    assert balanced["value"] >= 0.74
+    readme = (ROOT / "README.md").read_text()
+    for value in measured.values():
+        assert f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" in readme
+
+
+def test_readme_names_every_module_and_no_other():
+    readme = (ROOT / "README.md").read_text()
+    picture = readme.split("```text")[1].split("```")[0]
+    named = set(re.findall(r"\b(\w+\.py)\b", picture))
+    there = {path.name for path in (ROOT / "skin_cancer").glob("*.py")} - {"__init__.py"}
+    assert named == there
+
+
+def test_versions_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_notebook_is_a_few_thin_cells():
+    cells = json.loads((ROOT / "app.ipynb").read_text())["cells"]
+    assert len(cells) <= 4
+    assert all(len(cell["source"]) <= 10 for cell in cells)
+
+
+def test_modules_import_only_from_those_above_them():
+    order = [
+        *("errors", "diagnoses", "imaging", "card", "bundle", "classifier", "app"),
+        *("dataset", "network", "training", "evaluation"),
+    ]
+    assert sorted(order) == sorted(
+        path.stem for path in (ROOT / "skin_cancer").glob("*.py") if path.stem != "__init__"
+    )
+    for position, name in enumerate(order):
+        text = (ROOT / "skin_cancer" / f"{name}.py").read_text()
+        lines = [line for line in text.splitlines() if re.match(r"\s*(from|import) skin_cancer", line)]
+        used = set(re.findall(r"\w+", " ".join(lines))) & set(order)
+        assert used <= set(order[:position]), f"{name} imports {used - set(order[:position])}"

@@ -1,0 +1,166 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, shell
+
+from skin_cancer import Classifier, TrainingError, bundle, training
+from skin_cancer.training import CHECKPOINT, TrainingConfig, crop_size
+
+
+def checkpoint(output):
+    """Return the arrays of a checkpoint, as a list, and its record."""
+    with np.load(output / CHECKPOINT) as file:
+        arrays = [file[name] for name in file.files if name != "record"]
+        return arrays, json.loads(str(file["record"]))
+
+
+def test_impossible_parameters_are_named():
+    with pytest.raises(TrainingError, match=r"image_size=100, epochs=0, fold=5"):
+        TrainingConfig(image_size=100, first_image_size=64, epochs=0, fold=5)
+
+
+def test_unknown_option_stops_at_once():
+    done = shell("training", "--epoch-count=3")
+    assert done.returncode != 0
+    assert "--epoch-count" in done.stderr
+
+
+def test_unusable_data_is_one_plain_sentence(tmp_path):
+    done = shell("training", f"--data={tmp_path}", f"--output={tmp_path / 'run'}")
+    assert done.returncode != 0
+    assert "holds no HAM10000_metadata.csv" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unusable_output_is_said_before_training(ham10000, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="cannot be made"):
+        training.train(TrainingConfig(data=str(ham10000), output=str(tmp_path / "file" / "run")))
+
+
+def test_crops_grow_to_the_full_size():
+    config = TrainingConfig(image_size=224, first_image_size=128, epochs=12)
+    sizes = [crop_size(config, epoch) for epoch in range(12)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 128
+    assert sizes[-3:] == [224] * 3
+    assert all(size % 32 == 0 for size in sizes)
+    assert crop_size(TrainingConfig(epochs=1), 0) == 128
+
+
+def test_a_run_ends_with_a_bundle_that_the_classifier_takes(tiny_run, picture):
+    prediction = Classifier.load(tiny_run / "bundle").predict(picture)
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    description = bundle.read(tiny_run / "bundle")
+    assert [row["epoch"] for row in description.training["history"]] == [1, 2]
+    assert description.training["recipe"]["seed"] == 0
+    assert len(description.training["provenance"]["data_sha256"]) == 64
+    card = (tiny_run / "bundle" / bundle.CARD).read_text()
+    assert "Not measured yet" in card
+    assert description.training["provenance"]["data_sha256"] in card
+
+
+def test_a_killed_run_ends_with_the_same_weights(ham10000, tiny_run, tmp_path):
+    options = [f"--data={ham10000}", f"--output={tmp_path}", "--epochs=2", *TINY]
+    command = [sys.executable, "-m", "skin_cancer.training", *options]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        while not (tmp_path / CHECKPOINT).exists():
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.kill()
+    assert len(checkpoint(tmp_path)[1]["history"]) == 1
+
+    done = shell("training", *options)
+    assert done.returncode == 0, done.stderr
+    assert "Epoch 1 of" not in done.stdout
+    resumed, undisturbed = checkpoint(tmp_path)[0], checkpoint(tiny_run)[0]
+    assert all(np.array_equal(a, b) for a, b in zip(resumed, undisturbed, strict=True))
+    for name in bundle.MODEL_FILES[:2]:
+        ours, theirs = (folder / "bundle" / name for folder in (tmp_path, tiny_run))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_folder_with_another_run_is_refused(ham10000, tiny_run):
+    done = shell(
+        "training", f"--data={ham10000}", f"--output={tiny_run}", "--epochs=2", "--seed=1", *TINY
+    )
+    assert done.returncode != 0
+    assert "holds a run with seed=0" in done.stderr
+
+
+def test_a_damaged_checkpoint_is_refused(ham10000, tiny_run, tmp_path):
+    path = shutil.copy(tiny_run / CHECKPOINT, tmp_path)
+    os.truncate(path, 1_000_000)
+    done = shell("training", f"--data={ham10000}", f"--output={tmp_path}", "--epochs=2", *TINY)
+    assert done.returncode != 0
+    assert "is damaged" in done.stderr
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(ham10000, tmp_path, monkeypatch):
+    def spoilt(*arguments):
+        network = build_network(*arguments)
+        kernel = network.get_layer("head").kernel
+        kernel.assign(np.full(kernel.shape, np.nan))
+        return network
+
+    build_network = training.build_network
+    monkeypatch.setattr(training, "build_network", spoilt)
+    config = TrainingConfig(
+        data=str(ham10000), output=str(tmp_path), image_size=32, first_image_size=32, epochs=1
+    )
+    with pytest.raises(TrainingError, match="lower learning rate"):
+        training.train(config)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_training_goes_on_from_a_bundle_and_validates_on_a_fold(ham10000, tiny_run, tmp_path):
+    start = f"--start-weights={tiny_run / 'bundle'}"
+    options = [f"--data={ham10000}", f"--output={tmp_path}", "--epochs=1", "--fold=3", start]
+    done = shell("training", *options, "--learning-rate=1e-9", *TINY)
+    assert done.returncode == 0, done.stderr
+    _, record = checkpoint(tmp_path)
+    assert 0 <= record["history"][0]["validation_balanced_accuracy"] <= 1
+    weights = checkpoint(tmp_path)[0][0], checkpoint(tiny_run)[0][0]
+    assert np.abs(weights[0] - weights[1]).max() < 0.05
+
+    measured = shell(
+        "evaluation", f"--bundle={tmp_path / 'bundle'}", f"--data={ham10000}", "--part=3"
+    )
+    assert "balanced accuracy" in measured.stdout
+    other = shell("evaluation", f"--bundle={tmp_path / 'bundle'}", f"--data={ham10000}", "--part=2")
+    assert "can only be measured on holdout or 3" in other.stderr
+
+
+def test_a_backbone_that_is_not_there():
+    with pytest.raises(TrainingError, match="No backbone 'NoSuchNet'"):
+        training.start_network(TrainingConfig(backbone="NoSuchNet"))
+
+
+def test_start_weights_of_another_backbone():
+    config = TrainingConfig(backbone="MobileNetV3Small", start_weights=str(bundle.DEFAULT_BUNDLE))
+    with pytest.raises(TrainingError, match="cannot start"):
+        training.start_network(config)
+
+
+def test_start_weights_that_are_not_there():
+    with pytest.raises(TrainingError, match="start_weights='nowhere'"):
+        training.start_network(TrainingConfig(start_weights="nowhere"))
+
+
+def test_a_run_without_tensorflow_becomes_a_bundle_with_it(ham10000, tmp_path):
+    options = [f"--data={ham10000}", f"--output={tmp_path}", "--epochs=1", *TINY]
+    trained = shell("training", *options, KERAS_BACKEND="jax")
+    assert "on a machine with TensorFlow" in trained.stdout, trained.stderr
+    exported = shell("training", *options, KERAS_BACKEND="tensorflow")
+    assert "Epoch" not in exported.stdout
+    versions = bundle.read(tmp_path / "bundle").training["provenance"]["versions"]
+    assert "jax" in versions
+    assert "tensorflow" not in versions
