@@ -157,8 +157,8 @@ def answer_html(prediction: Prediction) -> str:
     <caption>All diagnoses, taken as equally frequent</caption>
     {rows}
   </table>
-  <p class="sc-note">{html.escape(DISCLAIMER)} A probability is not certainty: show any lesion
-  that worries you, or that changes, to a doctor.</p>
+  <p class="sc-note">A probability is not certainty: show any lesion that worries you, or that
+  changes, to a doctor.</p>
 </section>"""
 
 

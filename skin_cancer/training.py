@@ -29,10 +29,11 @@ from sklearn.metrics import balanced_accuracy_score
 
 from skin_cancer import bundle, dataset, imaging
 from skin_cancer.diagnoses import ISIC_2018
-from skin_cancer.errors import SkinCancerError, TrainingError
+from skin_cancer.errors import DatasetError, ImageError, SkinCancerError, TrainingError
 from skin_cancer.network import build_network, build_outputs
 
 CHECKPOINT = "checkpoint.npz"
+START_WEIGHTS = {"imagenet": "imagenet", "random": None}
 WARM_UP_EPOCHS = 0.5
 RESIZED_SHARE = 0.75
 SIZE_STEP = 32
@@ -108,6 +109,7 @@ class TrainingImages(keras.utils.PyDataset):
         self.size = crop_size(config, epoch)
         self.key = (config.seed, epoch)
         self.order = np.random.default_rng(self.key).permutation(len(table))
+        self.problem = None
 
     def __len__(self):
         return len(self.order) // self.batch_size
@@ -117,7 +119,12 @@ class TrainingImages(keras.utils.PyDataset):
         return np.stack([self._view(index) for index in chosen]), self.labels[chosen]
 
     def _view(self, index):
-        image = imaging.decode(Path(self.paths[index]).read_bytes())
+        path = Path(self.paths[index])
+        try:
+            image = imaging.decode(path.read_bytes())
+        except (ImageError, OSError) as error:
+            self.problem = f"{path} cannot be used: {error} Replace it and run the command again."
+            raise
         return imaging.augment(image, self.size, (*self.key, index))
 
 
@@ -161,7 +168,7 @@ def train(config: TrainingConfig):
         images.
 
     Raises:
-        DatasetError: the dataset cannot be used.
+        DatasetError: the dataset, or an image of it, cannot be used.
         TrainingError: the folder holds another run, the disk is full, or the loss diverged.
     """
     _make_folder(Path(config.output))
@@ -171,11 +178,9 @@ def train(config: TrainingConfig):
     validation = table[table["fold"] == config.fold]
     network = _compiled_network(config, training)
 
-    record = _load(config, network) or {
-        "recipe": config.recipe,
-        "provenance": _provenance(training),
-        "history": [],
-    }
+    record = {"recipe": config.recipe, "provenance": _provenance(training), "history": []}
+    if (Path(config.output) / CHECKPOINT).exists():
+        record = _load(config, network, record)
     while len(record["history"]) < config.epochs:
         _train_epoch(network, config, training, validation, record)
     network.optimizer.finalize_variable_values(network.trainable_weights)
@@ -190,7 +195,13 @@ def _train_epoch(network, config, training, validation, record):
     keeper = _KeepState()
     start = time.monotonic()
     callbacks = [keeper, keras.callbacks.TerminateOnNaN()]
-    fitted = network.fit(images, shuffle=False, verbose="auto", callbacks=callbacks)
+    try:
+        fitted = network.fit(images, shuffle=False, verbose="auto", callbacks=callbacks)
+    except Exception as error:
+        # The backends wrap what goes wrong in a loader thread in errors of their own.
+        if images.problem:
+            raise DatasetError(images.problem) from error
+        raise
     row = {"epoch": epoch + 1, "size": images.size, "seconds": round(time.monotonic() - start, 1)}
     row |= {name: values[-1] for name, values in fitted.history.items()}
     if not math.isfinite(row["loss"]):
@@ -241,8 +252,9 @@ def _one_hot(table):
 
 def _compiled_network(config, training):
     network = start_network(config)
-    # The head starts at the class frequencies (Lin et al. 2017, "Focal Loss", section 3.3).
-    network.get_layer("head").bias.assign(np.log(class_prior(training)))
+    if config.start_weights in START_WEIGHTS:
+        # The head starts at the class frequencies (Lin et al. 2017, "Focal Loss", section 3.3).
+        network.get_layer("head").bias.assign(np.log(class_prior(training)))
     steps = len(TrainingImages(training, config, 0))
     warm_up = round(WARM_UP_EPOCHS * steps)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -258,7 +270,7 @@ def _compiled_network(config, training):
     loss = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=config.label_smoothing
     )
-    network.compile(optimizer, loss, metrics=["accuracy"], jit_compile="auto")
+    network.compile(optimizer, loss, metrics=["accuracy"])
     optimizer.build(network.trainable_variables)
     return network
 
@@ -269,16 +281,17 @@ def start_network(config: TrainingConfig):
     Raises:
         TrainingError: there are no such start weights, or no such backbone.
     """
-    known = {"imagenet": "imagenet", "random": None}
     path = Path(config.start_weights) / bundle.KERAS_MODEL
-    if config.start_weights not in known and not path.is_file():
+    if config.start_weights not in START_WEIGHTS and not path.is_file():
         raise TrainingError(
             f"start_weights={config.start_weights!r} is neither 'imagenet', 'random' nor the "
             "folder of a bundle."
         )
     try:
-        network = build_network(config.backbone, len(ISIC_2018), known.get(config.start_weights))
-        if config.start_weights not in known:
+        network = build_network(
+            config.backbone, len(ISIC_2018), START_WEIGHTS.get(config.start_weights)
+        )
+        if config.start_weights not in START_WEIGHTS:
             network.set_weights(keras.models.load_model(path, compile=False).get_weights())
     except ValueError as error:
         raise TrainingError(f"The network cannot start: {error}") from error
@@ -335,11 +348,9 @@ def _save(output, state, record):
         ) from error
 
 
-def _load(config, network):
-    """Put the checkpoint, if there is one, into network and optimizer; return its record."""
+def _load(config, network, expected):
+    """Put the checkpoint into network and optimizer; return its record."""
     path = Path(config.output) / CHECKPOINT
-    if not path.exists():
-        return None
     try:
         with np.load(path, allow_pickle=False) as file:
             record = json.loads(str(file["record"]))
@@ -352,6 +363,11 @@ def _load(config, network):
         raise TrainingError(
             f"{config.output} holds a run with {', '.join(other)}. Name another output folder, or "
             "give the same parameters to go on with it."
+        )
+    if record["provenance"]["data_sha256"] != expected["provenance"]["data_sha256"]:
+        raise TrainingError(
+            f"{config.output} holds a run on other data. Name another output folder, or the data "
+            "of that run to go on with it."
         )
     _restore(network, state)
     return record

@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from ipywidgets import HTML
 from pictures import encoded, lesion, png_header
 
 from skin_cancer import app, bundle
@@ -35,11 +36,16 @@ def test_upload_shows_diagnosis_bars_and_picture(page, picture):
     assert f"<h2>{name}</h2>" in page.answer.value
     assert page.answer.value.count("<tr") == 7
     assert "Malignant or a precursor" in page.answer.value
-    assert "not a medical device" in page.answer.value
     assert page.shown.value == found.diagnosis
     assert f"speaks for {name}" in page.picture.value
     assert "data:image/jpeg;base64," in page.picture.value
     assert "Result for lesion.jpg" in page.status.value
+
+
+def test_the_page_says_what_it_is_not_and_where_pictures_go(page):
+    text = " ".join(child.value for child in page.root.children if isinstance(child, HTML))
+    assert "not a medical device" in text
+    assert "nothing is written" in text
 
 
 def test_upload_is_ready_for_the_same_file_again(page, picture):

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from skin_cancer import bundle, card
 
-PIN = re.compile(r"^([a-z0-9_.-]+==[^ \\]+)", re.MULTILINE | re.IGNORECASE)
+PIN = re.compile(r"^([a-z0-9_.-]+==[^ \\\n]+)", re.MULTILINE | re.IGNORECASE)
 
 
 def pins(name):
@@ -84,6 +84,8 @@ def test_modules_import_only_from_those_above_them():
     )
     for position, name in enumerate(order):
         text = (ROOT / "skin_cancer" / f"{name}.py").read_text()
-        lines = [line for line in text.splitlines() if re.match(r"\s*(from|import) skin_cancer", line)]
+        lines = [
+            line for line in text.splitlines() if re.match(r"\s*(from|import) skin_cancer", line)
+        ]
         used = set(re.findall(r"\w+", " ".join(lines))) & set(order)
         assert used <= set(order[:position]), f"{name} imports {used - set(order[:position])}"

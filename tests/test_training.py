@@ -96,6 +96,27 @@ def test_a_folder_with_another_run_is_refused(ham10000, tiny_run):
     assert "holds a run with seed=0" in done.stderr
 
 
+def test_a_run_on_other_data_is_refused(ham10000, tiny_run, tmp_path):
+    other = shutil.copytree(ham10000, tmp_path / "other")
+    for image in other.glob("HAM10000_images_part_1/*.jpg"):
+        shutil.copy(other / "HAM10000_images_part_2" / "ISIC_0000001.jpg", image)
+    done = shell("training", f"--data={other}", f"--output={tiny_run}", "--epochs=2", *TINY)
+    assert done.returncode != 0
+    assert "holds a run on other data" in done.stderr
+
+
+def test_a_broken_image_is_named(ham10000, tmp_path):
+    broken = shutil.copytree(ham10000, tmp_path / "broken")
+    for image in broken.glob("HAM10000_images_part_1/*.jpg"):
+        image.write_bytes(image.read_bytes()[:1000])
+    done = shell(
+        "training", f"--data={broken}", f"--output={tmp_path / 'run'}", "--epochs=1", *TINY
+    )
+    assert done.returncode != 0
+    assert ".jpg cannot be used: The picture is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_damaged_checkpoint_is_refused(ham10000, tiny_run, tmp_path):
     path = shutil.copy(tiny_run / CHECKPOINT, tmp_path)
     os.truncate(path, 1_000_000)
