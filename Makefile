@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help app lab test lint lock clean
 help:  ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 app: $(VENV)/app.done  ## Serve the upload page (PORT=8866, BUNDLE=models/...)
 	SKIN_CANCER_BUNDLE="$(BUNDLE)" $(BIN)/voila app.ipynb --no-browser --port=$(PORT)
