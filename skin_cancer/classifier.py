@@ -21,7 +21,7 @@ DISCLAIMER = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What the model says of one picture.
 

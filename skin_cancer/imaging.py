@@ -125,17 +125,18 @@ def augment(image: np.ndarray, size: int, seed) -> np.ndarray:
     return random_sharpness(view, rng)
 
 
-def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def random_crop(image: np.ndarray, size: int, seed) -> np.ndarray:
     """Cut a square of 35 to 100 % of the centre square's area, turned and flipped at random.
 
     Args:
         image: uint8 RGB (height, width, 3).
         size: side of the result in pixels.
-        rng: the source of chance.
+        seed: an integer, a tuple of integers or a `numpy.random.Generator`.
 
     Returns:
         uint8 RGB (size, size, 3); what lies outside the picture is its mirror image.
     """
+    rng = np.random.default_rng(seed)
     height, width = image.shape[:2]
     side = min(height, width) * math.sqrt(rng.uniform(0.35, 1.0))
     stretch = math.sqrt(rng.uniform(3 / 4, 4 / 3))
@@ -159,16 +160,17 @@ def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
     )
 
 
-def random_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def random_colour(image: np.ndarray, seed) -> np.ndarray:
     """Change brightness, contrast, saturation and white balance, as cameras differ in them.
 
     Args:
         image: uint8 RGB (height, width, 3).
-        rng: the source of chance.
+        seed: an integer, a tuple of integers or a `numpy.random.Generator`.
 
     Returns:
         uint8 RGB (height, width, 3).
     """
+    rng = np.random.default_rng(seed)
     saturation = rng.uniform(0.8, 1.25)
     contrast = rng.uniform(0.85, 1.2)
     white_balance = rng.uniform(0.92, 1.08, 3)
@@ -179,16 +181,17 @@ def random_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.transform(image, np.column_stack([matrix, np.full(3, offset)]))
 
 
-def random_sharpness(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def random_sharpness(image: np.ndarray, seed) -> np.ndarray:
     """Blur or sharpen half of the pictures, by an unsharp mask of either sign.
 
     Args:
         image: uint8 RGB (height, width, 3).
-        rng: the source of chance.
+        seed: an integer, a tuple of integers or a `numpy.random.Generator`.
 
     Returns:
         uint8 RGB (height, width, 3).
     """
+    rng = np.random.default_rng(seed)
     if rng.random() < 0.5:
         return image
     amount = rng.uniform(-1.0, 1.0)

@@ -50,7 +50,7 @@ def build_network(backbone: str, classes: int, start_weights: str | None = "imag
         its layer `head` is the linear head.
 
     Raises:
-        ValueError: no such backbone, or no start weights for it.
+        ValueError: no such backbone, or its start weights are not here and cannot be downloaded.
     """
     inputs = keras.Input((None, None, 3), name="image")
     if backbone in LITE_SCALES:
@@ -140,5 +140,11 @@ def _keras_application(name, inputs, weights):
         known = [*LITE_SCALES, *(n for n in dir(keras.applications) if n[0].isupper())]
         raise ValueError(f"No backbone {name!r}. Known: {', '.join(known)}.")
     preprocess = importlib.import_module(build.__module__).preprocess_input
-    base = build(include_top=False, weights=weights, input_tensor=preprocess(inputs))
+    try:
+        base = build(include_top=False, weights=weights, input_tensor=preprocess(inputs))
+    except Exception as error:  # what Keras raises when it cannot download
+        raise ValueError(
+            f"{name} cannot be built: {error} Its ImageNet weights are downloaded on first use; "
+            "without a network start from random ones."
+        ) from error
     return base.output

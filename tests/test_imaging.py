@@ -138,6 +138,13 @@ def test_augment_is_a_function_of_the_seed(scene, size):
 
 
 @pytest.mark.parametrize("step", ["random_colour", "random_sharpness"])
+def test_steps_are_functions_of_the_seed(scene, step):
+    change = getattr(imaging, step)
+    assert all((change(scene, seed) == change(scene, seed)).all() for seed in range(4))
+    assert any((change(scene, 0) != change(scene, seed)).any() for seed in range(1, 4))
+
+
+@pytest.mark.parametrize("step", ["random_colour", "random_sharpness"])
 def test_steps_keep_the_picture_recognisable(scene, step):
     rng = np.random.default_rng(0)
     changed = [getattr(imaging, step)(scene, rng) for _ in range(20)]

@@ -56,6 +56,13 @@ def test_unknown_backbone_is_named():
         build_network("NoSuchNet", 7)
 
 
+def test_start_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", lambda *_, **__: 1 / 0)
+    with pytest.raises(ValueError, match="without a network start from random ones"):
+        build_network("MobileNetV3Small", 7)
+
+
 def test_missing_start_weights_are_named():
     assert "efficientnet_lite4" in LITE_SCALES
     with pytest.raises(ValueError, match="No ImageNet weights for efficientnet_lite4"):
