@@ -7,7 +7,7 @@ LIMITS = """\
   has no notion yet of a picture that shows something else.
 - HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. On other
   cameras, other clinics and darker skin expect less; this was not measured for this model.
-- Trained on pictures of about 224 real pixels across; detail beyond that is not used.
+- Trained on pictures of {picture} pixels, read at {size} x {size}: finer detail is not used.
 - Nevi are two thirds of the training images, dermatofibroma and vascular lesions about 1 % each:
   figures for the rare ones rest on few lesions, as their intervals show.
 - A heatmap shows where the evidence lies, not why, at {cells} x {cells} cells over the picture."""
@@ -48,13 +48,16 @@ default the classifier shows probabilities under the *balanced* prior, all diagn
 ## Training
 
 {images:,} images of {lesions:,} lesions of HAM10000 (Tschandl, Rosendahl, Kittler 2018,
-doi:10.1038/sdata.2018.161), at 298 x 224 pixels. {held_out}
+doi:10.1038/sdata.2018.161), {picture} pixels each. {held_out}
+
 Recipe: {recipe}.
+
 Plain cross-entropy; class imbalance is met at decision time by subtracting the log class shares
 from the logits (Menon et al. 2021, "Long-tail learning via logit adjustment", section 4.1).
 The weights are a running average, rounded to float16.
 
 {minutes:.0f} minutes on {machine}, with {versions}; code at commit `{commit}`.
+
 SHA-256 of the training data: `{data}`.
 
 | epoch | pixels | seconds | loss | accuracy on augmented training images |{validation_head}
@@ -103,6 +106,7 @@ def model_card(description) -> str:
     training = description.training
     provenance, history = training["provenance"], training["history"]
     fold = training["recipe"]["fold"]
+    picture = " x ".join(str(side) for side in provenance["picture_size"])
     validated = "validation_balanced_accuracy" in history[0]
     results = [result(title, measured) for title, measured in description.metrics.items()]
     return TEMPLATE.format(
@@ -119,7 +123,13 @@ def model_card(description) -> str:
         history="\n".join(_epoch(row) for row in history),
         validation_head=" balanced accuracy on the validation fold |" if validated else "",
         validation_rule="---|" if validated else "",
-        limits=LIMITS.format(count=len(description.diagnoses), cells=description.input_size // 32),
+        limits=LIMITS.format(
+            count=len(description.diagnoses),
+            picture=picture,
+            size=description.input_size,
+            cells=description.input_size // 32,
+        ),
+        picture=picture,
         images=provenance["images"],
         lesions=provenance["lesions"],
         machine=provenance["machine"],
@@ -136,7 +146,8 @@ def _recipe(recipe):
 def _diagnosis(code, prior):
     diagnosis = BY_CODE[code]
     malignant = "yes" if diagnosis.malignant else "no"
-    return f"| {code} | {diagnosis.name} | {malignant} | {prior[code]:.1%} |"
+    share = f"{100 * prior[code]:.1f} %"
+    return f"| {code} | {diagnosis.name} | {malignant} | {share} |"
 
 
 def _epoch(row):

@@ -305,6 +305,7 @@ def _provenance(training):
         "data_sha256": dataset.fingerprint(training),
         "images": len(training),
         "lesions": int(training["lesion_id"].nunique()),
+        "picture_size": imaging.decode(training["path"][0].read_bytes()).shape[1::-1],
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
