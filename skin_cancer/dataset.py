@@ -4,11 +4,13 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
+from skin_cancer import imaging
 from skin_cancer.diagnoses import BY_HAM_CODE
-from skin_cancer.errors import DatasetError
+from skin_cancer.errors import DatasetError, ImageError
 
 HOLDOUT = -1
 HOLDOUT_SHARE = 0.15
@@ -92,6 +94,20 @@ def split(table: pd.DataFrame, seed: int = SPLIT_SEED) -> pd.DataFrame:
     for number, (_, chosen) in enumerate(folds.split(rest.index, rest)):
         fold[rest.index[chosen]] = number
     return table.assign(fold=table["lesion_id"].map(fold))
+
+
+def read_image(path) -> np.ndarray:
+    """Read an image of a dataset: uint8 RGB (height, width, 3).
+
+    Raises:
+        DatasetError: names the file and what is wrong with it.
+    """
+    try:
+        return imaging.decode(Path(path).read_bytes())
+    except (ImageError, OSError) as error:
+        raise DatasetError(
+            f"{path} cannot be used: {error} Replace it and run the same command again."
+        ) from error
 
 
 def fingerprint(table: pd.DataFrame) -> str:

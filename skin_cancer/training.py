@@ -29,7 +29,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from skin_cancer import bundle, dataset, imaging
 from skin_cancer.diagnoses import ISIC_2018
-from skin_cancer.errors import DatasetError, ImageError, SkinCancerError, TrainingError
+from skin_cancer.errors import DatasetError, SkinCancerError, TrainingError
 from skin_cancer.network import build_network, build_outputs
 
 CHECKPOINT = "checkpoint.npz"
@@ -119,11 +119,10 @@ class TrainingImages(keras.utils.PyDataset):
         return np.stack([self._view(index) for index in chosen]), self.labels[chosen]
 
     def _view(self, index):
-        path = Path(self.paths[index])
         try:
-            image = imaging.decode(path.read_bytes())
-        except (ImageError, OSError) as error:
-            self.problem = f"{path} cannot be used: {error} Replace it and run the command again."
+            image = dataset.read_image(self.paths[index])
+        except DatasetError as error:
+            self.problem = error
             raise
         return imaging.augment(image, self.size, (*self.key, index))
 
@@ -142,7 +141,7 @@ class CentredImages(keras.utils.PyDataset):
 
     def __getitem__(self, batch):
         paths = self.paths[batch * self.batch_size : (batch + 1) * self.batch_size]
-        images = [imaging.decode(Path(path).read_bytes()) for path in paths]
+        images = [dataset.read_image(path) for path in paths]
         return (np.stack([imaging.centre_square(image, self.size) for image in images]),)
 
 
@@ -200,7 +199,7 @@ def _train_epoch(network, config, training, validation, record):
     except Exception as error:
         # The backends wrap what goes wrong in a loader thread in errors of their own.
         if images.problem:
-            raise DatasetError(images.problem) from error
+            raise images.problem from error
         raise
     row = {"epoch": epoch + 1, "size": images.size, "seconds": round(time.monotonic() - start, 1)}
     row |= {name: values[-1] for name, values in fitted.history.items()}
@@ -305,7 +304,7 @@ def _provenance(training):
         "data_sha256": dataset.fingerprint(training),
         "images": len(training),
         "lesions": int(training["lesion_id"].nunique()),
-        "picture_size": imaging.decode(training["path"][0].read_bytes()).shape[1::-1],
+        "picture_size": dataset.read_image(training["path"][0]).shape[1::-1],
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},

@@ -15,15 +15,15 @@ def lesion(width=600, height=450, seed=0):
     """Draw skin with one dark, irregular spot: uint8 RGB (height, width, 3)."""
     rng = np.random.default_rng(seed)
     skin = np.full((height, width, 3), (214, 170, 150), np.float32)
-    skin += cv2.resize(rng.normal(0, 14, (9, 12, 1)), (width, height), interpolation=2)[..., None]
+    skin += cv2.resize(rng.normal(0, 5, (18, 24, 1)), (width, height), interpolation=2)[..., None]
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     radii = min(width, height) * rng.uniform(0.22, 0.3, 40)
     x, y = width / 2 + radii * np.cos(angles), height / 2 + 0.8 * radii * np.sin(angles)
     spot = np.zeros((height, width), np.float32)
     cv2.fillPoly(spot, [np.stack([x, y], axis=1).astype(np.int32)], 1)
     spot = cv2.GaussianBlur(spot, (0, 0), min(width, height) / 60)[..., None]
-    texture = cv2.resize(rng.normal(0, 1, (30, 40)), (width, height), interpolation=2)[..., None]
-    pigment = np.array((95, 55, 45), np.float32) + 18 * texture
+    texture = cv2.resize(rng.normal(0, 1, (54, 72)), (width, height), interpolation=2)[..., None]
+    pigment = np.array((125, 78, 58), np.float32) + 16 * texture
     image = skin * (1 - spot) + pigment * spot + rng.normal(0, 3, skin.shape)
     return image.clip(0, 255).astype(np.uint8)
 

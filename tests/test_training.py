@@ -107,7 +107,7 @@ def test_a_run_on_other_data_is_refused(ham10000, tiny_run, tmp_path):
 
 def test_a_broken_image_is_named(ham10000, tmp_path):
     broken = shutil.copytree(ham10000, tmp_path / "broken")
-    for image in broken.glob("HAM10000_images_part_1/*.jpg"):
+    for image in sorted(broken.glob("HAM10000_images_part_1/*.jpg"))[20:]:
         image.write_bytes(image.read_bytes()[:1000])
     done = shell(
         "training", f"--data={broken}", f"--output={tmp_path / 'run'}", "--epochs=1", *TINY
