@@ -142,19 +142,19 @@ def overlay(square: np.ndarray, heatmap: np.ndarray, opacity: float) -> np.ndarr
 
 def answer_html(prediction: Prediction) -> str:
     """Return diagnosis, malignancy, bars and meaning as HTML."""
-    found = BY_CODE[prediction.diagnosis]
-    rows = "".join(
-        _bar(code, p, code == found.code) for code, p in prediction.probabilities.items()
-    )
+    found, chances = BY_CODE[prediction.diagnosis], prediction.probabilities
+    rows = "".join(_bar(code, p, code == found.code) for code, p in chances.items())
     return f"""
 <section class="sc-answer" aria-label="Result">
   <p class="sc-small">Most likely</p>
   <h2>{html.escape(found.name)}</h2>
-  <p class="sc-large">{percent(prediction.probabilities[found.code])} probability</p>
+  <p class="sc-large">{percent(chances[found.code])} probability</p>
   <p>{html.escape(found.meaning)}</p>
   <p><strong>Malignant or a precursor: {percent(prediction.malignancy)}</strong></p>
+  <p class="sc-small">All figures hold if the {len(chances)} diagnoses were equally frequent. Most
+  lesions that people have are nevi: the risk of one picked at random is lower.</p>
   <table class="sc-bars">
-    <caption>All diagnoses, taken as equally frequent</caption>
+    <caption>All diagnoses</caption>
     {rows}
   </table>
   <p class="sc-note">A probability is not certainty: show any lesion that worries you, or that
@@ -164,7 +164,7 @@ def answer_html(prediction: Prediction) -> str:
 
 def _bar(code, probability, first):
     diagnosis = BY_CODE[code]
-    kind = "malignant" if diagnosis.malignant else "benign"
+    kind = "malignant or precursor" if diagnosis.malignant else "benign"
     return (
         f"<tr{' class=sc-first' if first else ''}>"
         f'<th scope="row">{html.escape(diagnosis.name)} <span class="sc-kind">{kind}</span></th>'

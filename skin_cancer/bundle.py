@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skin_cancer.card import model_card
-from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -58,18 +57,29 @@ def read(folder) -> Description:
         BundleError: names the file that is missing or changed, or the schema version.
     """
     folder = Path(folder)
-    content = _read_description(folder)
+    try:
+        content = _read_description(folder)
+        _check_files(folder, content["sha256"])
+        description = Description(
+            **{field.name: content[field.name] for field in dataclasses.fields(Description)}
+        )
+        return dataclasses.replace(description, diagnoses=tuple(description.diagnoses))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{folder / DESCRIPTION} is damaged: {error!r}. Copy the bundle again."
+        ) from error
+
+
+def _check_files(folder, expected):
     for name in (*MODEL_FILES, CARD):
         path = folder / name
         if not path.is_file():
             raise BundleError(f"The bundle {folder} lacks {name}. Copy the bundle again.")
-        if _sha256(path) != content["sha256"].get(name):
+        if _sha256(path) != expected.get(name):
             raise BundleError(
                 f"{name} in the bundle {folder} is not the file that was written. "
                 "Copy the bundle again."
             )
-    fields = {field.name: content[field.name] for field in dataclasses.fields(Description)}
-    return Description(**{**fields, "diagnoses": tuple(content["diagnoses"])})
 
 
 def write(folder, description: Description, files) -> None:
@@ -83,19 +93,18 @@ def write(folder, description: Description, files) -> None:
     Raises:
         BundleError: the bundle cannot be written; what was there before is kept.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     aside = folder.with_name(f".{folder.name}.part")
+    card = model_card(description)
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         for name in MODEL_FILES:
             shutil.copyfile(Path(files) / name, aside / name)
-        (aside / CARD).write_text(model_card(description), encoding="utf-8")
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            **dataclasses.asdict(description),
-            "sha256": {name: _sha256(aside / name) for name in (*MODEL_FILES, CARD)},
-        }
+        (aside / CARD).write_text(card, encoding="utf-8")
+        content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
+        checksums = {name: _sha256(aside / name) for name in (*MODEL_FILES, CARD)}
+        content["sha256"] = {DESCRIPTION: _content_sha256(content), **checksums}
         text = json.dumps(content, indent=1, ensure_ascii=False)
         (aside / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
         _rename(aside, folder)
@@ -105,11 +114,17 @@ def write(folder, description: Description, files) -> None:
 
 
 def _rename(aside, folder):
+    """Put the new folder in the place of the old, which comes back if that fails."""
     old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
-    aside.rename(folder)
+    try:
+        aside.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -127,15 +142,18 @@ def _read_description(folder):
             f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. Take the "
             "program that wrote it, or train anew."
         )
-    expected = [field.name for field in dataclasses.fields(Description)]
-    missing = [name for name in (*expected, "sha256") if name not in content]
-    unknown = [code for code in content.get("diagnoses", []) if code not in BY_CODE]
-    if missing or unknown:
+    if _content_sha256(content) != content["sha256"][DESCRIPTION]:
         raise BundleError(
-            f"{path} is damaged: missing {missing}, unknown diagnoses {unknown}. "
+            f"{DESCRIPTION} in the bundle {folder} is not the file that was written. "
             "Copy the bundle again."
         )
     return content
+
+
+def _content_sha256(content):
+    """Checksum of a description without its checksums, whatever the order and white space."""
+    plain = {name: value for name, value in content.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path):

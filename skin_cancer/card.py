@@ -7,9 +7,12 @@ LIMITS = """\
   has no notion yet of a picture that shows something else.
 - HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. On other
   cameras, other clinics and darker skin expect less; this was not measured for this model.
-- Trained on pictures of {picture} pixels, read at {size} x {size}: finer detail is not used.
-- Nevi are two thirds of the training images, dermatofibroma and vascular lesions about 1 % each:
-  figures for the rare ones rest on few lesions, as their intervals show.
+- Trained and measured on pictures of {picture} pixels, read at {size} x {size}: finer detail is not
+  used. The official files of HAM10000 are 600 x 450.
+- The probabilities are not calibrated yet, and assume that all diagnoses are equally frequent
+  unless another prior is given: they rank, but are not a patient's risk.
+- Of {rarest} there are only {rarest_share} among the training images. Where a figure rests on few
+  lesions its interval is too narrow; none holds what another training run would change.
 - A heatmap shows where the evidence lies, not why, at {cells} x {cells} cells over the picture."""
 
 TEMPLATE = """\
@@ -27,7 +30,7 @@ doctor's decision. **Not a medical device**; it must not be used to decide on it
 
 ```python
 from skin_cancer import Classifier
-prediction = Classifier.load("models/{name}").predict("IMAGE.jpg")
+prediction = Classifier.load("BUNDLE_FOLDER").predict("IMAGE.jpg")
 ```
 
 `{graph}` is loaded unless another graph is asked for. Input: RGB uint8
@@ -52,9 +55,9 @@ doi:10.1038/sdata.2018.161), {picture} pixels each. {held_out}
 
 Recipe: {recipe}.
 
-Plain cross-entropy; class imbalance is met at decision time by subtracting the log class shares
-from the logits (Menon et al. 2021, "Long-tail learning via logit adjustment", section 4.1).
-The weights are a running average, rounded to float16.
+Cross-entropy with label smoothing {smoothing}; class imbalance is met at decision time by
+subtracting the log class shares from the logits (Menon et al. 2021, "Long-tail learning via logit
+adjustment", section 4.1). The weights are a running average, rounded to float16.
 
 {minutes:.0f} minutes on {machine}, with {versions}; code at commit `{commit}`.
 
@@ -71,8 +74,7 @@ SHA-256 of the training data: `{data}`.
 ## Licence
 
 The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, doi:10.7910/DVN/DBW86T).
-They started from EfficientNet-Lite's ImageNet weights (Apache-2.0, see `models/imagenet`). The
-code is MIT.
+{start} The code is MIT.
 """
 
 RESULT = """\
@@ -106,6 +108,7 @@ def model_card(description) -> str:
     training = description.training
     provenance, history = training["provenance"], training["history"]
     fold = training["recipe"]["fold"]
+    rarest = min(description.prior, key=description.prior.get)
     picture = " x ".join(str(side) for side in provenance["picture_size"])
     validated = "validation_balanced_accuracy" in history[0]
     results = [result(title, measured) for title, measured in description.metrics.items()]
@@ -119,6 +122,8 @@ def model_card(description) -> str:
         held_out="15 % of the lesions were set aside before, and never seen in training."
         + ("" if fold is None else f" Fold {fold} was kept for validation."),
         recipe=_recipe(training["recipe"]),
+        smoothing=training["recipe"]["label_smoothing"],
+        start=_start(training["recipe"]),
         minutes=sum(row["seconds"] for row in history) / 60,
         history="\n".join(_epoch(row) for row in history),
         validation_head=" balanced accuracy on the validation fold |" if validated else "",
@@ -127,6 +132,8 @@ def model_card(description) -> str:
             count=len(description.diagnoses),
             picture=picture,
             size=description.input_size,
+            rarest=BY_CODE[rarest].name,
+            rarest_share=_percent(description.prior[rarest]),
             cells=description.input_size // 32,
         ),
         picture=picture,
@@ -139,6 +146,23 @@ def model_card(description) -> str:
     )
 
 
+def _start(recipe):
+    if recipe["start_weights"] == "random":
+        return "They started from random values."
+    if recipe["start_weights"] != "imagenet":
+        return f"They started from the bundle {recipe['start_weights']}: its licence holds as well."
+    if recipe["backbone"].startswith("efficientnet_lite"):
+        return (
+            "They started from EfficientNet-Lite's ImageNet weights (Apache-2.0, see "
+            "`models/imagenet`)."
+        )
+    return f"They started from the ImageNet weights of `keras.applications.{recipe['backbone']}`."
+
+
+def _percent(share):
+    return f"{100 * share:.1f} %"
+
+
 def _recipe(recipe):
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in recipe.items())
 
@@ -146,8 +170,7 @@ def _recipe(recipe):
 def _diagnosis(code, prior):
     diagnosis = BY_CODE[code]
     malignant = "yes" if diagnosis.malignant else "no"
-    share = f"{100 * prior[code]:.1f} %"
-    return f"| {code} | {diagnosis.name} | {malignant} | {share} |"
+    return f"| {code} | {diagnosis.name} | {malignant} | {_percent(prior[code])} |"
 
 
 def _epoch(row):

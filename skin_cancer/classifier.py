@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 
 import cv2
@@ -30,12 +31,14 @@ class Prediction:
         maps: float32 (h, w, diagnoses), the evidence for each diagnosis in each part of the
             centre square; its mean over the square is the logit less the head's bias.
         size: side in pixels of the square that the network saw, and of the heatmaps.
+        prior: ISIC code to the share of all lesions that the probabilities assume.
         error: why the picture could not be read, or None.
     """
 
     probabilities: dict[str, float]
     maps: np.ndarray = field(repr=False)
     size: int
+    prior: dict[str, float]
     error: str | None = None
 
     @property
@@ -51,7 +54,7 @@ class Prediction:
 
     @property
     def malignancy(self) -> float:
-        """The probability that the lesion is malignant, in [0, 1].
+        """The probability that the lesion is malignant or a precursor, in [0, 1].
 
         Raises:
             ImageError: the picture could not be read.
@@ -77,10 +80,12 @@ class Prediction:
             return f"No prediction: {self.error}"
         found = BY_CODE[self.diagnosis]
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        malignant = [code for code in self.probabilities if BY_CODE[code].malignant]
         lines = [
             f"{found.name} ({found.code}), probability {percent(self.probabilities[found.code])}",
-            f"malignant (MEL, BCC, AKIEC or SCC): {percent(self.malignancy)}",
+            f"malignant or a precursor ({', '.join(malignant)}): {percent(self.malignancy)}",
             "all diagnoses: " + ", ".join(f"{code} {percent(p)}" for code, p in ranked),
+            "assumed frequency: " + ", ".join(f"{c} {percent(p)}" for c, p in self.prior.items()),
             DISCLAIMER,
         ]
         return "\n".join(lines)
@@ -131,15 +136,17 @@ class Classifier:
             ImageError: the picture cannot be read.
             ValueError: no such prior, or views out of range.
         """
-        if not 1 <= views <= MAX_VIEWS:
+        if views not in range(1, MAX_VIEWS + 1):
             raise ValueError(f"views={views}: take 1 to {MAX_VIEWS}.")
-        shift = self._log_prior(prior) - self._log_prior("training")
+        assumed = self._shares(prior)
+        trained = self._shares("training")
+        shift = np.array([math.log(assumed[code] / trained[code]) for code in assumed])
         square = imaging.centre_square(_pixels(image), self.description.input_size)
         outputs = self._run(image=np.stack([_view(square, i) for i in range(views)]))
         logits = outputs["logits"].mean(axis=0) + shift
         maps = np.mean([_unview(outputs["maps"][i], i) for i in range(views)], axis=0)
         probabilities = dict(zip(self.description.diagnoses, _softmax(logits), strict=True))
-        return Prediction(probabilities, maps, self.description.input_size)
+        return Prediction(probabilities, maps, self.description.input_size, assumed)
 
     def predict_many(
         self, images: Iterable, views: int = 1, prior="balanced"
@@ -157,30 +164,33 @@ class Classifier:
             try:
                 yield self.predict(image, views, prior)
             except ImageError as error:
+                empty = np.zeros((0, 0, 0), np.float32)
                 size = self.description.input_size
-                yield Prediction({}, np.zeros((0, 0, 0), np.float32), size, error=str(error))
+                yield Prediction({}, empty, size, self._shares(prior), error=str(error))
 
-    def _log_prior(self, prior):
+    def _shares(self, prior):
+        """Return the share of each diagnosis, in the order of the network's outputs."""
         codes = self.description.diagnoses
-        if prior == "balanced":
-            weights = dict.fromkeys(codes, 1.0)
-        elif prior == "training":
-            weights = self.description.prior
-        elif isinstance(prior, Mapping):
-            weights = prior
-        else:
+        named = {"balanced": dict.fromkeys(codes, 1.0), "training": self.description.prior}
+        weights = named.get(prior) if isinstance(prior, str) else prior
+        if not isinstance(weights, Mapping):
             raise ValueError(f"prior={prior!r}: take 'balanced', 'training' or a dictionary.")
-        if set(weights) != set(codes) or not all(0 < w < math.inf for w in weights.values()):
+        if set(weights) != set(codes) or not all(_is_weight(w) for w in weights.values()):
             raise ValueError(f"A prior gives each of {', '.join(codes)} a weight above zero.")
-        return np.log([weights[code] for code in codes]) - math.log(sum(weights.values()))
+        total = sum(weights.values())
+        return {code: weights[code] / total for code in codes}
+
+
+def _is_weight(value):
+    return isinstance(value, Real) and 0 < value < math.inf
 
 
 def _pixels(image):
     if isinstance(image, (str, os.PathLike)):
         try:
             return imaging.decode(Path(image).read_bytes())
-        except OSError as error:
-            raise ImageError(f"{image} cannot be opened: {error.strerror}.") from error
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{image} cannot be opened: {error}.") from error
     if isinstance(image, (bytes, bytearray, memoryview)):
         return imaging.decode(bytes(image))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):

@@ -112,11 +112,16 @@ def read_image(path) -> np.ndarray:
 
 def fingerprint(table: pd.DataFrame) -> str:
     """Return the SHA-256 over all labels and image files of a table, in hexadecimal."""
-    digest = hashlib.sha256()
-    for row in table.sort_values("image_id").itertuples():
-        digest.update(f"{row.image_id} {row.lesion_id} {row.diagnosis}\n".encode())
-        digest.update(Path(row.path).read_bytes())
+    digest = hashlib.sha256(label_fingerprint(table).encode())
+    for path in table.sort_values("image_id")["path"]:
+        digest.update(Path(path).read_bytes())
     return digest.hexdigest()
+
+
+def label_fingerprint(table: pd.DataFrame) -> str:
+    """Return the SHA-256 over image ids, lesion ids and diagnoses of a table, in hexadecimal."""
+    rows = table.sort_values("image_id")[["image_id", "lesion_id", "diagnosis"]]
+    return hashlib.sha256(rows.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
 def _read_metadata(folder):

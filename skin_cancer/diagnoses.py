@@ -1,4 +1,7 @@
-"""The diagnoses of the ISIC challenges: the one place for their order, names and colours."""
+"""The diagnoses of the ISIC challenges: the one place for their order, names and colours.
+
+ISIC 2018 has seven. ISIC 2019 adds squamous cell carcinoma; what it calls AK is AKIEC here.
+"""
 
 from dataclasses import dataclass
 
@@ -11,8 +14,9 @@ class Diagnosis:
         code: ISIC code, such as `MEL`.
         name: full name in lower case, as it stands within a sentence.
         ham_code: value of the column `dx` in HAM10000, or None if it has no such lesion.
-        malignant: whether the lesion is a cancer or, as AKIEC, grows into one.
-        colour: hexadecimal RGB, told apart by colour-blind people too (Okabe & Ito 2008).
+        malignant: whether the lesion is a cancer or, as AKIEC, can grow into one.
+        colour: hexadecimal RGB; for the seven of ISIC 2018 the colour-blind-safe palette of
+            Okabe & Ito (2008), with grey in place of its yellow and black.
         meaning: one plain sentence.
     """
 
@@ -40,7 +44,7 @@ ISIC_2019 = (
         "nv",
         False,
         "#0072B2",
-        "A common mole: a harmless growth of pigment cells.",
+        "A common mole: a growth of pigment cells, usually harmless.",
     ),
     Diagnosis(
         "BCC",
@@ -67,8 +71,8 @@ ISIC_2019 = (
         "bkl",
         False,
         "#009E73",
-        "A harmless horny growth: seborrhoeic keratosis, solar lentigo or lichen-planus-like "
-        "keratosis.",
+        "A harmless change of the outermost skin: seborrhoeic keratosis, solar lentigo or "
+        "lichen-planus-like keratosis.",
     ),
     Diagnosis(
         "DF",
@@ -93,7 +97,8 @@ ISIC_2019 = (
         None,
         True,
         "#882255",
-        "A cancer of the horny layer's cells that grows into the depth and can spread.",
+        "A cancer of the cells that make up the outermost skin; it grows into the depth and can "
+        "spread.",
     ),
 )
 ISIC_2018 = ISIC_2019[:7]

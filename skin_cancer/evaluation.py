@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from tqdm import tqdm
 
 from skin_cancer import bundle, card, dataset
-from skin_cancer.classifier import Classifier
+from skin_cancer.classifier import MAX_VIEWS, Classifier
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import DatasetError, SkinCancerError
 
@@ -129,18 +129,32 @@ def _interval(value, drawn):
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def choose_part(table: pd.DataFrame, part: str, trained_without: int | None) -> pd.DataFrame:
+def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
     """Return the images of `holdout` or of the fold that a network was not trained on.
 
+    Args:
+        table: as `dataset.split` returns it.
+        part: `holdout` or the number of a fold.
+        training: as in the description of the network's bundle.
+
     Raises:
-        DatasetError: no such part, or the network was trained on it.
+        DatasetError: no such part, the network was trained on it, or the labels are others than
+            those it was trained with, so that its training images may be in the part.
     """
-    if part == "holdout":
-        return table[table["fold"] == dataset.HOLDOUT]
-    if part != str(trained_without):
-        allowed = "holdout" if trained_without is None else f"holdout or {trained_without}"
-        raise DatasetError(f"part={part!r}: this model can only be measured on {allowed}.")
-    return table[table["fold"] == trained_without]
+    fold = training["recipe"]["fold"]
+    allowed = {"holdout": dataset.HOLDOUT} | ({} if fold is None else {str(fold): fold})
+    if part not in allowed:
+        raise DatasetError(
+            f"part={part!r}: this model can only be measured on {' or '.join(allowed)}."
+        )
+    trained = table[~table["fold"].isin([dataset.HOLDOUT, fold])]
+    if dataset.label_fingerprint(trained) != training["provenance"]["labels_sha256"]:
+        raise DatasetError(
+            "This folder's images, lesions or diagnoses are not those that the model was trained "
+            "with, so the same split would not keep its training images out. Measure it on the "
+            "data that it was trained with."
+        )
+    return table[table["fold"] == allowed[part]]
 
 
 def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | None = None) -> dict:
@@ -162,14 +176,14 @@ def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | N
     classifier = Classifier.load(folder, graph)
     description = classifier.description
     table = dataset.split(dataset.read_ham10000(data))
-    chosen = choose_part(table, part, description.training["recipe"]["fold"])
+    chosen = choose_part(table, part, description.training)
     probabilities = predict_table(classifier, chosen, views)
     options = ("" if views == 1 else f" --views {views}") + (f" --graph {graph}" if graph else "")
     return {
         **measure(chosen, probabilities, description.diagnoses),
         "graph": graph or description.default_graph,
         "views": views,
-        "command": f"python -m skin_cancer.evaluation --bundle models/{description.name} "
+        "command": "python -m skin_cancer.evaluation --bundle BUNDLE_FOLDER "
         f"--data HAM10000_FOLDER --part {part}{options}",
     }
 
@@ -193,7 +207,7 @@ def main():
     parser.add_argument("--bundle", default=bundle.DEFAULT_BUNDLE, type=Path)
     parser.add_argument("--data", type=Path, help="HAM10000 folder; without it ISIC_DATA_DIR")
     parser.add_argument("--part", default="holdout", help="holdout, or the validation fold")
-    parser.add_argument("--views", default=1, type=int, help="1 to 8 views an image")
+    parser.add_argument("--views", default=1, type=int, choices=range(1, MAX_VIEWS + 1))
     parser.add_argument("--graph", choices=bundle.GRAPHS, help="default: the bundle's own")
     parser.add_argument("--save", action="store_true", help="write into the bundle and its card")
     given = parser.parse_args()

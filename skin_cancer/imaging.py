@@ -17,7 +17,7 @@ MIN_SIDE = 32
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
-# What is wrong with a picture is said by ImageError, not by OpenCV on the console.
+# What is wrong with a picture is said by ImageError; OpenCV need not write it to the console.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -74,7 +74,7 @@ def check_size(width: int, height: int) -> None:
 def _check_header(data):
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as header:
                 size = header.size
     except Image.DecompressionBombError as error:
@@ -126,7 +126,10 @@ def augment(image: np.ndarray, size: int, seed) -> np.ndarray:
 
 
 def random_crop(image: np.ndarray, size: int, seed) -> np.ndarray:
-    """Cut a square of 35 to 100 % of the centre square's area, turned and flipped at random.
+    """Cut a random part of the picture, turned, flipped and stretched to a square.
+
+    Its area is 35 to 100 % of that of the largest square in the picture, its sides 3:4 to 4:3, its
+    place and angle any.
 
     Args:
         image: uint8 RGB (height, width, 3).

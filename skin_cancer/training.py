@@ -47,7 +47,10 @@ def _option(default, meaning):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """All that decides a training run; the same config and data give the same weights."""
+    """All that decides a training run.
+
+    On one machine, with the same versions, the same config and data give the same weights.
+    """
 
     data: str = _option("", "HAM10000 folder; without it ISIC_DATA_DIR")
     output: str = _option("runs/training", "folder for checkpoint and bundle")
@@ -159,7 +162,7 @@ def train(config: TrainingConfig):
     """Train, or go on with an interrupted run of the same config in the same folder.
 
     Every epoch starts from the checkpoint that the one before it wrote, so an interrupted run
-    ends with the very weights of an undisturbed one.
+    ends with the very weights of an undisturbed one on the same machine.
 
     Returns:
         The network with its averaged weights, the record of the run (a dictionary: `recipe`,
@@ -168,13 +171,16 @@ def train(config: TrainingConfig):
 
     Raises:
         DatasetError: the dataset, or an image of it, cannot be used.
-        TrainingError: the folder holds another run, the disk is full, or the loss diverged.
+        TrainingError: the config cannot start, the folder holds another run, the disk is full, or
+            the loss diverged.
     """
     _make_folder(Path(config.output))
     keras.utils.set_random_seed(config.seed)
     table = dataset.split(dataset.read_ham10000(config.data or dataset.data_folder()))
     training = table[~table["fold"].isin([dataset.HOLDOUT, config.fold])].reset_index(drop=True)
     validation = table[table["fold"] == config.fold]
+    for path in validation["path"]:
+        dataset.read_image(path)  # a broken one is named now, not at the end of an epoch
     network = _compiled_network(config, training)
 
     record = {"recipe": config.recipe, "provenance": _provenance(training), "history": []}
@@ -278,14 +284,13 @@ def start_network(config: TrainingConfig):
     """Build the network with the start weights that the config names.
 
     Raises:
-        TrainingError: there are no such start weights, or no such backbone.
+        BundleError: the bundle to start from is damaged.
+        TrainingError: there are no such start weights, they have seen the validation fold, or
+            there is no such backbone.
     """
     path = Path(config.start_weights) / bundle.KERAS_MODEL
-    if config.start_weights not in START_WEIGHTS and not path.is_file():
-        raise TrainingError(
-            f"start_weights={config.start_weights!r} is neither 'imagenet', 'random' nor the "
-            "folder of a bundle."
-        )
+    if config.start_weights not in START_WEIGHTS:
+        _check_start(config, path)
     try:
         network = build_network(
             config.backbone, len(ISIC_2018), START_WEIGHTS.get(config.start_weights)
@@ -297,11 +302,26 @@ def start_network(config: TrainingConfig):
     return network
 
 
+def _check_start(config, path):
+    if not path.is_file():
+        raise TrainingError(
+            f"start_weights={config.start_weights!r} is neither 'imagenet', 'random' nor the "
+            "folder of a bundle."
+        )
+    fold = bundle.read(path.parent).training["recipe"]["fold"]
+    if config.fold not in (None, fold):
+        raise TrainingError(
+            f"start_weights={config.start_weights!r} was trained on fold {config.fold}, so it "
+            f"cannot be validated there. Take fold={fold}, or other start weights."
+        )
+
+
 def _provenance(training):
     """Return what the weights come from, for the bundle."""
     packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
     return {
         "data_sha256": dataset.fingerprint(training),
+        "labels_sha256": dataset.label_fingerprint(training),
         "images": len(training),
         "lesions": int(training["lesion_id"].nunique()),
         "picture_size": dataset.read_image(training["path"][0]).shape[1::-1],
@@ -355,19 +375,25 @@ def _load(config, network, expected):
         with np.load(path, allow_pickle=False) as file:
             record = json.loads(str(file["record"]))
             state = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            held, provenance = record["recipe"], record["provenance"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path} is damaged: {error}. Remove it to start anew.") from error
-    held = record["recipe"]
     other = [f"{k}={held.get(k)!r}" for k, value in config.recipe.items() if held.get(k) != value]
     if other:
         raise TrainingError(
             f"{config.output} holds a run with {', '.join(other)}. Name another output folder, or "
             "give the same parameters to go on with it."
         )
-    if record["provenance"]["data_sha256"] != expected["provenance"]["data_sha256"]:
+    if provenance["data_sha256"] != expected["provenance"]["data_sha256"]:
         raise TrainingError(
             f"{config.output} holds a run on other data. Name another output folder, or the data "
             "of that run to go on with it."
+        )
+    unfinished = len(record["history"]) < config.epochs
+    if unfinished and provenance["versions"] != expected["provenance"]["versions"]:
+        raise TrainingError(
+            f"{config.output} holds an unfinished run with {provenance['versions']}. Go on with "
+            "these versions, or name another output folder."
         )
     _restore(network, state)
     return record

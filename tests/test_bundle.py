@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import keras
@@ -59,8 +60,10 @@ def test_a_missing_file_is_refused_by_name(copy, name):
     ("change", "words"),
     [
         (lambda content: content.update(schema_version=99), "schema version 99"),
-        (lambda content: content.pop("prior"), r"missing \['prior'\]"),
-        (lambda content: content["diagnoses"].append("WART"), r"unknown diagnoses \['WART'\]"),
+        (lambda content: content.pop("prior"), r"bundle.json in the bundle .* is not the file"),
+        (lambda content: content["diagnoses"].reverse(), r"bundle.json in the bundle"),
+        (lambda content: content.update(input_size=128), r"bundle.json in the bundle"),
+        (lambda content: content.update(sha256=None), r"bundle.json is damaged"),
     ],
 )
 def test_another_description_is_refused(copy, change, words):
@@ -93,6 +96,20 @@ def test_a_failed_write_keeps_the_old_bundle(copy, tmp_path):
         bundle.write(copy, before, tmp_path / "no such files")
     assert bundle.read(copy) == before
     assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
+
+
+def test_a_failed_exchange_brings_the_old_bundle_back(copy, monkeypatch):
+    def fail_for_the_new_one(path, target):
+        if path.name.endswith(".part"):
+            raise OSError("no")
+        return rename(path, target)
+
+    before = bundle.read(copy)
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    with pytest.raises(BundleError, match="cannot be written"):
+        bundle.write(copy, before, copy)
+    assert bundle.read(copy) == before
 
 
 def test_litert_equals_keras(network, squares):

@@ -39,7 +39,8 @@ def test_prediction(classifier, picture):
 def test_printed_prediction_can_be_read(classifier, picture):
     text = str(classifier.predict(picture))
     assert "probability" in text
-    assert "malignant" in text
+    assert "malignant or a precursor (MEL, BCC, AKIEC)" in text
+    assert "assumed frequency: MEL 14 %" in text
     assert all(code in text for code in CODES)
     assert "not a medical device" in text
 
@@ -58,14 +59,18 @@ def test_priors_reweight_exactly(classifier, picture):
 
 
 @pytest.mark.parametrize(
-    "prior", ["flat", 1, {"MEL": 1}, dict.fromkeys(CODES, 0), dict.fromkeys(CODES, float("nan"))]
+    "prior",
+    [
+        *("flat", 1, np.ones(7), {"MEL": 1}),
+        *(dict.fromkeys(CODES, weight) for weight in (0, -1, float("nan"), float("inf"), "1")),
+    ],
 )
 def test_impossible_priors(classifier, picture, prior):
     with pytest.raises(ValueError, match="prior"):
         classifier.predict(picture, prior=prior)
 
 
-@pytest.mark.parametrize("views", [0, 9])
+@pytest.mark.parametrize("views", [0, 9, 2.5])
 def test_impossible_views(classifier, picture, views):
     with pytest.raises(ValueError, match="1 to 8"):
         classifier.predict(picture, views=views)
@@ -83,12 +88,13 @@ def test_eight_views_do_not_depend_on_how_the_picture_lies(classifier):
 
 
 def test_predict_many_goes_on_after_a_bad_image(classifier, picture, tmp_path):
-    images = [picture, b"no picture", tmp_path / "absent.jpg", lesion()]
-    good, text, absent, last = classifier.predict_many(iter(images))
+    images = [picture, b"no picture", tmp_path / "absent.jpg", "nul\0.jpg", lesion()]
+    good, text, absent, nul, last = classifier.predict_many(iter(images))
     assert good.probabilities == classifier.predict(picture).probabilities
     assert last.diagnosis in CODES
     assert "cannot be read as a picture" in text.error
     assert "cannot be opened" in absent.error
+    assert "cannot be opened" in nul.error
     assert text.probabilities == {}
     assert text.heatmaps == {}
     assert "No prediction" in str(text)

