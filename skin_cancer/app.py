@@ -164,7 +164,7 @@ def answer_html(prediction: Prediction) -> str:
 
 def _bar(code, probability, first):
     diagnosis = BY_CODE[code]
-    kind = "malignant or precursor" if diagnosis.malignant else "benign"
+    kind = "counts as malignant" if diagnosis.malignant else "benign"
     return (
         f"<tr{' class=sc-first' if first else ''}>"
         f'<th scope="row">{html.escape(diagnosis.name)} <span class="sc-kind">{kind}</span></th>'
