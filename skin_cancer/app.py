@@ -110,8 +110,9 @@ class Page:
         self._prediction = self._classifier.predict(image)
         self._square = imaging.centre_square(image, SHOWN_SIZE)
         self.answer.value = answer_html(self._prediction)
-        self.shown.value = self._prediction.diagnosis
-        self._draw()
+        if self.shown.value == self._prediction.diagnosis:
+            self._draw()
+        self.shown.value = self._prediction.diagnosis  # draws if it is another
         self.result.layout.display = None
 
     def _draw(self, _change=None):

@@ -69,29 +69,19 @@ def measure(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
 
     recalls = _recalls(truth, answers, len(codes), np.ones((1, len(truth))))[0]
-    drawn_recalls = _recalls(truth, answers, len(codes), weights)
+    drawn = _recalls(truth, answers, len(codes), weights)
     matrix = confusion_matrix(truth, answers, labels=range(len(codes)))
-    malignant = np.array([BY_CODE[code].malignant for code in codes])
-    melanoma = codes.index("MEL")
-    areas = {
-        "ROC AUC, malignant or precursor against benign": (
-            malignant[truth],
-            probabilities[:, malignant].sum(axis=1),
-        ),
-        "ROC AUC, melanoma against all others": (truth == melanoma, probabilities[:, melanoma]),
-    }
-    measures = {"balanced accuracy": _interval(recalls.mean(), drawn_recalls.mean(axis=1))}
-    for name, (positive, score) in areas.items():
-        drawn = [roc_auc_score(positive, score, sample_weight=weight) for weight in weights]
-        measures[name] = _interval(roc_auc_score(positive, score), drawn)
     return {
         "images": len(table),
         "lesions": int(table["lesion_id"].nunique()),
         "resamples": RESAMPLES,
-        "measures": measures,
+        "measures": {
+            "balanced accuracy": _interval(recalls.mean(), drawn.mean(axis=1)),
+            **_areas(truth, probabilities, codes, weights),
+        },
         "classes": {
             code: {
-                "recall": _interval(recalls[i], drawn_recalls[:, i]),
+                "recall": _interval(recalls[i], drawn[:, i]),
                 "precision": float(matrix[i, i] / max(1, matrix[:, i].sum())),
                 "images": int((truth == i).sum()),
                 "lesions": int(table.loc[truth == i, "lesion_id"].nunique()),
@@ -99,8 +89,29 @@ def measure(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0
             for i, code in enumerate(codes)
         },
         "confusion": {
-            code: dict(zip(codes, matrix[i].tolist(), strict=True)) for i, code in enumerate(codes)
+            code: dict(zip(codes, row, strict=True))
+            for code, row in zip(codes, matrix.tolist(), strict=True)
         },
+    }
+
+
+def _areas(truth, probabilities, codes, weights):
+    """Areas under the ROC curve of malignancy and of melanoma, with intervals."""
+    malignant = np.array([BY_CODE[code].malignant for code in codes])
+    melanoma = codes.index("MEL")
+    questions = {
+        "ROC AUC, malignant or precursor against benign": (
+            malignant[truth],
+            probabilities[:, malignant].sum(axis=1),
+        ),
+        "ROC AUC, melanoma against all others": (truth == melanoma, probabilities[:, melanoma]),
+    }
+    return {
+        name: _interval(
+            roc_auc_score(positive, score),
+            [roc_auc_score(positive, score, sample_weight=weight) for weight in weights],
+        )
+        for name, (positive, score) in questions.items()
     }
 
 

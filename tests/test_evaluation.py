@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from skin_cancer import card, dataset, evaluation
+from skin_cancer.errors import DatasetError
+from skin_cancer.evaluation import choose_part, measure
+
+CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(evaluation, "RESAMPLES", 200)
+
+
+def answers(lesions=20, right=0.7, seed=0):
+    """Lesions of every diagnosis, one image each, and a guess that is often right."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(7), lesions)
+    table = pd.DataFrame({"diagnosis": np.array(CODES)[truth]})
+    table["lesion_id"] = [f"L{i}" for i in range(len(table))]
+    table["image_id"] = [f"I{i}" for i in range(len(table))]
+    scores = rng.random((len(truth), 7))
+    scores[np.arange(len(truth)), truth] += np.where(rng.random(len(truth)) < right, 1, 0)
+    return table, scores / scores.sum(axis=1, keepdims=True), truth
+
+
+def balanced(measured):
+    return measured["measures"]["balanced accuracy"]
+
+
+def test_values_are_those_of_scikit_learn():
+    table, probabilities, truth = answers()
+    measured = measure(table, probabilities, CODES)
+    expected = balanced_accuracy_score(truth, probabilities.argmax(axis=1))
+    assert balanced(measured)["value"] == pytest.approx(expected)
+    area = measured["measures"]["ROC AUC, melanoma against all others"]["value"]
+    assert area == pytest.approx(roc_auc_score(truth == 0, probabilities[:, 0]))
+    matrix = np.array([list(row.values()) for row in measured["confusion"].values()])
+    assert matrix.sum(axis=1).tolist() == [20] * 7
+    assert measured["classes"]["BKL"]["recall"]["value"] == matrix[4, 4] / 20
+
+
+def test_perfect_answers():
+    table, _, truth = answers()
+    measured = measure(table, np.eye(7)[truth], CODES)
+    assert balanced(measured) == {"value": 1, "low": 1, "high": 1}
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    """Nominally 95 %; the value on many lesions stands for the true one."""
+    true_value = balanced(measure(*answers(lesions=1000)[:2], CODES))["value"]
+    covered = 0
+    for seed in range(30):
+        found = balanced(measure(*answers(lesions=40, seed=seed)[:2], CODES))
+        covered += found["low"] <= true_value <= found["high"]
+    assert covered >= 25
+
+
+def test_more_images_of_the_same_lesions_make_no_interval_narrower():
+    table, probabilities, _ = answers()
+    once = balanced(measure(table, probabilities, CODES))
+    often = balanced(measure(pd.concat([table] * 5), np.tile(probabilities, (5, 1)), CODES))
+    assert often == pytest.approx(once)
+
+
+def test_a_diagnosis_without_images():
+    table, probabilities, _ = answers()
+    rows = (table["diagnosis"] != "DF").to_numpy()
+    with pytest.raises(DatasetError, match="No image of DF"):
+        measure(table[rows], probabilities[rows], CODES)
+
+
+def trained_on(table, fold):
+    rows = table[~table["fold"].isin([dataset.HOLDOUT, fold])]
+    labels = dataset.label_fingerprint(rows)
+    return {"recipe": {"fold": fold}, "provenance": {"labels_sha256": labels}}
+
+
+def test_parts_are_those_that_the_network_has_not_seen():
+    table = dataset.split(answers()[0])
+    assert set(choose_part(table, "holdout", trained_on(table, None))["fold"]) == {-1}
+    assert set(choose_part(table, "2", trained_on(table, 2))["fold"]) == {2}
+    with pytest.raises(DatasetError, match="only be measured on holdout or 2"):
+        choose_part(table, "1", trained_on(table, 2))
+    with pytest.raises(DatasetError, match="only be measured on holdout"):
+        choose_part(table, "1", trained_on(table, None))
+
+
+def test_other_labels_are_refused_since_the_split_would_differ():
+    table, _, _ = answers()
+    training = trained_on(dataset.split(table), None)
+    with pytest.raises(DatasetError, match="not those that the model was trained with"):
+        choose_part(dataset.split(table.iloc[1:]), "holdout", training)
+
+
+def test_measures_can_be_stored_and_shown():
+    measured = measure(*answers()[:2], CODES)
+    extra = {"graph": "float", "views": 1, "command": "COMMAND"}
+    text = card.result("TITLE", {**json.loads(json.dumps(measured)), **extra})
+    assert text.startswith("### TITLE")
+    assert f"{balanced(measured)['value']:.3f}" in text
+    assert text.count("| **") == 7
