@@ -2,20 +2,35 @@
 PYTHON ?= python3
 PORT ?= 8866
 BUNDLE ?=
+DATA ?= sample
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := $(wildcard skin_cancer/page/share/jupyter/voila/templates/skin_cancer/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help app lab test lint lock clean
+.PHONY: help app lab notebooks outputs test lint lock clean
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 app: $(VENV)/app.done  ## Serve the upload page (PORT=8866, BUNDLE=models/...)
 	SKIN_CANCER_BUNDLE="$(BUNDLE)" $(BIN)/voila app.ipynb --no-browser --port=$(PORT)
 
-lab: $(VENV)/notebooks.done  ## Open JupyterLab
-	$(BIN)/jupyter lab
+lab: $(VENV)/notebooks.done  ## Open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
+
+notebooks: $(VENV)/notebooks.done  ## Run all notebooks and say how long each took (DATA=sample)
+	@mkdir -p runs/notebooks
+	@for notebook in notebooks/*.ipynb; do \
+		start=$$(date +%s); \
+		$(BIN)/papermill --log-level WARNING $$notebook runs/$$notebook -p data "$(DATA)" || exit 1; \
+		echo "$$notebook: $$(($$(date +%s) - start)) s"; \
+	done
+
+outputs: $(VENV)/test.done  ## Run all notebooks in place and keep their outputs
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace notebooks/*.ipynb \
+		--TagRemovePreprocessor.remove_all_outputs_tags=progress
+	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
 test: $(VENV)/test.done  ## Run all tests
 	$(BIN)/python -m pytest
@@ -23,7 +38,7 @@ test: $(VENV)/test.done  ## Run all tests
 lint: $(VENV)/test.done  ## Check style, formatting and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --keep-output --verify *.ipynb
+	$(BIN)/nbstripout --keep-output --keep-count --verify *.ipynb notebooks/*.ipynb
 
 lock: $(VENV)/test.done  ## Resolve all pins anew
 	sh locks/update.sh $(BIN)/uv

@@ -4,6 +4,7 @@ from skin_cancer.errors import (
     BundleError,
     DatasetError,
     ImageError,
+    ParameterError,
     SkinCancerError,
     TrainingError,
 )
@@ -13,6 +14,7 @@ __all__ = [
     "Classifier",
     "DatasetError",
     "ImageError",
+    "ParameterError",
     "Prediction",
     "SkinCancerError",
     "TrainingError",

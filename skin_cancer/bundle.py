@@ -13,6 +13,7 @@ from skin_cancer.errors import BundleError
 SCHEMA_VERSION = 1
 DESCRIPTION = "bundle.json"
 CARD = "README.md"
+FIGURES = "figures"
 GRAPHS = {"float": "model.tflite", "int8": "model_int8.tflite"}
 KERAS_MODEL = "model.keras"
 MODEL_FILES = (*GRAPHS.values(), KERAS_MODEL)
@@ -33,6 +34,7 @@ class Description:
         prior: share of each ISIC code among the training images; the logits assume it.
         training: recipe, history and provenance of the run.
         metrics: what `skin_cancer.evaluation` measured, by the name of the data; may be empty.
+            Each may name `figures`, file names in the folder of that name to captions.
     """
 
     name: str
@@ -42,6 +44,12 @@ class Description:
     prior: dict[str, float]
     training: dict
     metrics: dict
+
+    @property
+    def figures(self) -> list[str]:
+        """Paths of the figures within the bundle's folder."""
+        names = [n for measured in self.metrics.values() for n in measured.get("figures", {})]
+        return [f"{FIGURES}/{name}" for name in names]
 
 
 def read(folder) -> Description:
@@ -59,10 +67,10 @@ def read(folder) -> Description:
     folder = Path(folder)
     try:
         content = _read_description(folder)
-        _check_files(folder, content["sha256"])
         description = Description(
             **{field.name: content[field.name] for field in dataclasses.fields(Description)}
         )
+        _check_files(folder, content["sha256"], description.figures)
         return dataclasses.replace(description, diagnoses=tuple(description.diagnoses))
     except (AttributeError, KeyError, TypeError) as error:
         raise BundleError(
@@ -70,8 +78,8 @@ def read(folder) -> Description:
         ) from error
 
 
-def _check_files(folder, expected):
-    for name in (*MODEL_FILES, CARD):
+def _check_files(folder, expected, figures):
+    for name in (*MODEL_FILES, CARD, *figures):
         path = folder / name
         if not path.is_file():
             raise BundleError(f"The bundle {folder} lacks {name}. Copy the bundle again.")
@@ -82,13 +90,14 @@ def _check_files(folder, expected):
             )
 
 
-def write(folder, description: Description, files) -> None:
+def write(folder, description: Description, files, figures: dict[str, bytes] | None = None) -> None:
     """Write a bundle and its model card aside, then rename it into place.
 
     Args:
         folder: the bundle's folder; a bundle that is there already is replaced.
         description: becomes `bundle.json` and the model card.
-        files: folder that holds the `MODEL_FILES`.
+        files: folder that holds the `MODEL_FILES`, and the figures that are not given.
+        figures: new figures by their file names.
 
     Raises:
         BundleError: the bundle cannot be written; what was there before is kept.
@@ -99,11 +108,16 @@ def write(folder, description: Description, files) -> None:
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        for name in MODEL_FILES:
-            shutil.copyfile(Path(files) / name, aside / name)
+        (aside / FIGURES).mkdir()
+        for name, content in (figures or {}).items():
+            (aside / FIGURES / name).write_bytes(content)
+        for name in (*MODEL_FILES, *description.figures):
+            if not (aside / name).exists():
+                shutil.copyfile(Path(files) / name, aside / name)
         (aside / CARD).write_text(card, encoding="utf-8")
         content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
-        checksums = {name: _sha256(aside / name) for name in (*MODEL_FILES, CARD)}
+        names = (*MODEL_FILES, CARD, *description.figures)
+        checksums = {name: _sha256(aside / name) for name in names}
         content["sha256"] = {DESCRIPTION: _content_sha256(content), **checksums}
         text = json.dumps(content, indent=1, ensure_ascii=False)
         (aside / DESCRIPTION).write_text(text + "\n", encoding="utf-8")

@@ -2,13 +2,39 @@
 
 from skin_cancer.diagnoses import BY_CODE
 
+# Of each dataset: what it is, the licence of weights that learnt from it, and its limits.
+HAM10000 = (
+    "HAM10000 (Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161)",
+    "The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, "
+    "doi:10.7910/DVN/DBW86T).",
+    "HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. On "
+    "other\n  cameras, other clinics and darker skin expect less; this was not measured for this "
+    "model. The\n  official files of HAM10000 are 600 x 450.",
+)
+DATASETS = {
+    "HAM10000": HAM10000,
+    "ISIC 2018": HAM10000,
+    "ISIC 2019": (
+        "ISIC 2019 (HAM10000, BCN20000 and MSK; challenge.isic-archive.com)",
+        "The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019).",
+        "ISIC 2019 comes from clinics in Austria, Australia, Spain and the United States, mostly "
+        "from\n  light skin. On other cameras, other clinics and darker skin expect less; this was "
+        "not measured\n  for this model.",
+    ),
+    "synthetic sample": (
+        "the synthetic sample, drawings made by this project",
+        "The weights are MIT, as the code that drew what they were trained on.",
+        "It was trained on drawings and knows nothing of real lesions: good for teaching and for "
+        "tests,\n  and for nothing else.",
+    ),
+}
+
 LIMITS = """\
 - It knows these {count} diagnoses and no other: whatever it is shown, it names one of them. It
   has no notion yet of a picture that shows something else.
-- HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. On other
-  cameras, other clinics and darker skin expect less; this was not measured for this model.
+- {of_the_data}
 - Trained and measured on pictures of {picture} pixels, read at {size} x {size}: finer detail is not
-  used. The official files of HAM10000 are 600 x 450.
+  used.
 - The probabilities are not calibrated yet, and assume that all diagnoses are equally frequent
   unless another prior is given: they rank, but are not a patient's risk.
 - Of {rarest} there are only {rarest_share} among the training images. Where a figure rests on few
@@ -50,8 +76,7 @@ default the classifier shows probabilities under the *balanced* prior, all diagn
 
 ## Training
 
-{images:,} images of {lesions:,} lesions of HAM10000 (Tschandl, Rosendahl, Kittler 2018,
-doi:10.1038/sdata.2018.161), {picture} pixels each. {held_out}
+{images:,} images of {lesions:,} lesions of {source}, {picture} pixels each. {held_out}
 
 Recipe: {recipe}.
 
@@ -73,7 +98,7 @@ SHA-256 of the training data: `{data}`.
 
 ## Licence
 
-The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, doi:10.7910/DVN/DBW86T).
+{licence}
 {start} The code is MIT.
 """
 
@@ -96,7 +121,7 @@ Confusion matrix, images; rows are the true diagnosis, columns the answer:
 
 | | {columns} |
 |---|{rule}
-{matrix}"""
+{matrix}{figures}"""
 
 
 def model_card(description) -> str:
@@ -108,6 +133,7 @@ def model_card(description) -> str:
     training = description.training
     provenance, history = training["provenance"], training["history"]
     fold = training["recipe"]["fold"]
+    source, licence, of_the_data = DATASETS[provenance.get("dataset", "HAM10000")]
     rarest = min(description.prior, key=description.prior.get)
     picture = " x ".join(str(side) for side in provenance["picture_size"])
     validated = "validation_balanced_accuracy" in history[0]
@@ -128,7 +154,10 @@ def model_card(description) -> str:
         history="\n".join(_epoch(row) for row in history),
         validation_head=" balanced accuracy on the validation fold |" if validated else "",
         validation_rule="---|" if validated else "",
+        source=source,
+        licence=licence,
         limits=LIMITS.format(
+            of_the_data=of_the_data,
             count=len(description.diagnoses),
             picture=picture,
             size=description.input_size,
@@ -200,6 +229,7 @@ def result(title: str, measured: dict) -> str:
             f"| **{code}** | " + " | ".join(str(row[c]) for c in codes) + " |"
             for code, row in codes.items()
         ),
+        figures="".join(_figure(title, *item) for item in measured.get("figures", {}).items()),
         **{k: measured[k] for k in ("images", "lesions", "graph", "views", "resamples", "command")},
     )
 
@@ -214,3 +244,7 @@ def _class(code, value):
         f"| {code} | {recall['value']:.2f} | {recall['low']:.2f} to {recall['high']:.2f} "
         f"| {value['precision']:.2f} | {value['images']} | {value['lesions']} |"
     )
+
+
+def _figure(title, name, caption):
+    return f"\n\n![{title}: {caption}](figures/{name})"

@@ -1,66 +1,163 @@
-"""HAM10000 on disk to a checked table, and its split into holdout and folds by lesion."""
+"""Datasets on disk to one checked table, and its split into holdout and folds by lesion.
+
+Read as they are published: HAM10000, ISIC 2018 Task 3 (training and test) and ISIC 2019.
+"""
 
 import hashlib
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from skin_cancer import imaging
-from skin_cancer.diagnoses import BY_HAM_CODE
+from skin_cancer.diagnoses import BY_HAM_CODE, ISIC_2018, ISIC_2019
 from skin_cancer.errors import DatasetError, ImageError
+from skin_cancer.sample import ID_PREFIX, MASKS, sample_folder
 
 HOLDOUT = -1
 HOLDOUT_SHARE = 0.15
 FOLDS = 5
 SPLIT_SEED = 2018
 
-COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset")
-REQUIRED_COLUMNS = ("lesion_id", "image_id", "dx")
+SAMPLE = "sample"
+SAMPLE_TITLE = "synthetic sample"
+DETAILS = ("dx_type", "age", "sex", "localization", "dataset")
+ENDINGS = (".csv", ".tab", "")
 SHOWN = 5
 
 
-def data_folder() -> Path:
-    """Return the dataset folder named by the environment variable `ISIC_DATA_DIR`.
+@dataclass(frozen=True)
+class Layout:
+    """Where a published dataset keeps what.
 
-    Raises:
-        DatasetError: the variable is not set.
+    Attributes:
+        name: of the dataset.
+        truth: name of the table of diagnoses, without its ending; it may lie in a folder of the
+            same name.
+        images: pattern of the image files.
+        details: name of a further table of the images, or None.
+        columns: what our columns are called there.
     """
-    folder = os.environ.get("ISIC_DATA_DIR")
-    if not folder:
-        raise DatasetError("Name the HAM10000 folder, or set ISIC_DATA_DIR to it.")
-    return Path(folder)
+
+    name: str
+    truth: str
+    images: str
+    details: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
 
 
-def read_ham10000(folder) -> pd.DataFrame:
-    """Read a HAM10000 folder in the official layout.
+HAM10000 = Layout("HAM10000", "HAM10000_metadata", "HAM10000_images_part_*/*.jpg")
+ISIC_2018_TRAINING = Layout(
+    "ISIC 2018",
+    "ISIC2018_Task3_Training_GroundTruth",
+    "ISIC2018_Task3_Training_Input/*.jpg",
+    "ISIC2018_Task3_Training_LesionGroupings",
+    {"image": "image_id", "diagnosis_confirm_type": "dx_type"},
+)
+ISIC_2018_TEST = Layout(
+    "ISIC 2018",
+    "ISIC2018_Task3_Test_GroundTruth",
+    "ISIC2018_Task3_Test_I*/*.jpg",
+    columns={"image": "image_id"},
+)
+ISIC_2019_TRAINING = Layout(
+    "ISIC 2019",
+    "ISIC_2019_Training_GroundTruth",
+    "ISIC_2019_Training_Input/*.jpg",
+    "ISIC_2019_Training_Metadata",
+    {
+        "image": "image_id",
+        "AK": "AKIEC",
+        "age_approx": "age",
+        "anatom_site_general": "localization",
+    },
+)
+TRAINING_LAYOUTS = (HAM10000, ISIC_2018_TRAINING, ISIC_2019_TRAINING)
+
+
+def data_folder(data="") -> Path:
+    """Return the folder of a dataset.
 
     Args:
-        folder: holds `HAM10000_metadata.csv` and `HAM10000_images_part_*/ISIC_*.jpg`.
+        data: a folder; `sample` for the synthetic sample, which is written on first use; or
+            nothing for the folder that the environment variable `ISIC_DATA_DIR` names.
+
+    Raises:
+        DatasetError: no folder is named, or the sample cannot be written.
+    """
+    if data == SAMPLE:
+        return sample_folder()
+    data = data or os.environ.get("ISIC_DATA_DIR")
+    if not data:
+        raise DatasetError(
+            f"Name a dataset folder or {SAMPLE!r}, or set ISIC_DATA_DIR to a dataset folder."
+        )
+    return Path(data)
+
+
+def read(folder) -> pd.DataFrame:
+    """Read the training images of HAM10000, ISIC 2018 Task 3 or ISIC 2019.
+
+    Args:
+        folder: holds the archives as they are published, unpacked.
 
     Returns:
-        One row an image, sorted by `image_id`: the official columns, `diagnosis` (ISIC code)
-        and `path`.
+        One row an image, sorted by `image_id`: `image_id`, `lesion_id`, `diagnosis` (ISIC code),
+        `dx_type` (how it was confirmed), `age` (years), `sex`, `localization`, `dataset` (its
+        source), each of the last five missing where unknown; `collection` (the dataset's name),
+        `path`, and `mask`, the path of the lesion's mask or None.
 
     Raises:
         DatasetError: lists everything that is wrong with the folder and what to do.
     """
     folder = Path(folder)
-    table = _read_metadata(folder)
-    paths = {path.stem: path for path in folder.glob("HAM10000_images_part_*/*.jpg")}
-    problems = _problems(table, paths)
-    if problems:
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder {folder}. Name a dataset folder.")
+    for layout in TRAINING_LAYOUTS:
+        if _find_table(folder, layout.truth):
+            return _read_layout(folder, layout)
+    names = ", ".join(f"{layout.truth}.csv" for layout in TRAINING_LAYOUTS)
+    raise DatasetError(
+        f"{folder} holds none of {names}. Name the folder that a dataset was unpacked to, or get "
+        "one by python -m skin_cancer.download."
+    )
+
+
+def read_test(folder) -> pd.DataFrame:
+    """Read the official test set of ISIC 2018 Task 3, from Dataverse or from the challenge.
+
+    Args:
+        folder: holds `ISIC2018_Task3_Test_Images/` or `ISIC2018_Task3_Test_Input/`, and
+            `ISIC2018_Task3_Test_GroundTruth.csv`, which may lie in a folder of that name.
+
+    Returns:
+        As `read`. Where the lesions are not published each image counts as a lesion of its own.
+
+    Raises:
+        DatasetError: lists everything that is wrong with the folder and what to do.
+    """
+    folder = Path(folder)
+    if not _find_table(folder, ISIC_2018_TEST.truth):
         raise DatasetError(
-            f"{folder} is not a usable HAM10000 folder:\n"
-            + "\n".join(f"- {problem}" for problem in problems)
-            + "\nMend the lines named, or unpack the official archive (doi:10.7910/DVN/DBW86T) "
-            "anew."
+            f"{folder} holds no {ISIC_2018_TEST.truth}.csv. Name the folder that the test set of "
+            "ISIC 2018 Task 3 was unpacked to, or get it by python -m skin_cancer.download."
         )
-    table["diagnosis"] = table["dx"].map({code: d.code for code, d in BY_HAM_CODE.items()})
-    table["path"] = table["image_id"].map(paths)
-    return table.sort_values("image_id", ignore_index=True)
+    return _read_layout(folder, ISIC_2018_TEST)
+
+
+def codes(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the ISIC codes a network for these images tells apart: seven, or eight with SCC."""
+    known = ISIC_2019 if "SCC" in set(table["diagnosis"]) else ISIC_2018
+    return tuple(diagnosis.code for diagnosis in known)
+
+
+def title(table: pd.DataFrame) -> str:
+    """Return the name of the dataset that the images are from."""
+    return table["collection"].iloc[0]
 
 
 def split(table: pd.DataFrame, seed: int = SPLIT_SEED) -> pd.DataFrame:
@@ -110,6 +207,26 @@ def read_image(path) -> np.ndarray:
         ) from error
 
 
+def read_pair(row) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read an image and its lesion's mask.
+
+    Args:
+        row: with `path` and `mask`, as a row of `read`'s table.
+
+    Returns:
+        uint8 RGB (height, width, 3), and bool (height, width), true inside the lesion, or None
+        where no mask is known.
+
+    Raises:
+        DatasetError: names the file and what is wrong with it.
+    """
+    image = read_image(row.path)
+    if row.mask is None:
+        return image, None
+    mask = read_image(row.mask)[..., 0]
+    return image, cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA) > 127
+
+
 def fingerprint(table: pd.DataFrame) -> str:
     """Return the SHA-256 over all labels and image files of a table, in hexadecimal."""
     digest = hashlib.sha256(label_fingerprint(table).encode())
@@ -124,39 +241,97 @@ def label_fingerprint(table: pd.DataFrame) -> str:
     return hashlib.sha256(rows.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
-def _read_metadata(folder):
-    path = folder / "HAM10000_metadata.csv"
-    if not folder.is_dir():
-        raise DatasetError(f"There is no folder {folder}. Name the HAM10000 folder.")
-    if not path.is_file():
-        raise DatasetError(
-            f"{folder} holds no {path.name}. Name the folder that the HAM10000 archive was "
-            "unpacked to."
-        )
+def _find_table(folder, name):
+    paths = [parent / f"{name}{end}" for parent in (folder, folder / name) for end in ENDINGS]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_layout(folder, layout):
+    path = _find_table(folder, layout.truth)
+    table = _read_table(path, layout)
+    if "image_id" not in table or not {"dx", "MEL"} & set(table):
+        raise DatasetError(f"{path} names no images or no diagnoses: has it the right columns?")
+    details = layout.details and _find_table(folder, layout.details)
+    if details:
+        others = _read_table(details, layout)
+        new = ["image_id", *others.columns.difference(table.columns)]
+        table = table.merge(others[new].drop_duplicates("image_id"), "left", on="image_id")
+    table["diagnosis"] = _diagnoses(table)
+    table = table.reindex(columns=["image_id", "lesion_id", "dx", "diagnosis", *DETAILS])
+    if layout is not HAM10000:
+        table["lesion_id"] = table["lesion_id"].astype("string").fillna(table["image_id"])
+    paths = {path.stem: path for path in folder.glob(layout.images)}
+    _check(folder, layout, table, paths)
+    return _finished(folder, table, paths, layout)
+
+
+def _read_table(path, layout):
+    """Read a table whose columns are parted by commas or, as Dataverse gives them, by tabs."""
     try:
-        table = pd.read_csv(path, dtype={name: "string" for name in COLUMNS if name != "age"})
+        with path.open(encoding="utf-8-sig") as file:
+            separator = "\t" if "\t" in file.readline() else ","
+        table = pd.read_csv(path, sep=separator, dtype="string", encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as a table: {error}") from error
-    missing = [name for name in REQUIRED_COLUMNS if name not in table]
-    if missing:
-        raise DatasetError(f"{path} lacks the columns {', '.join(missing)}.")
-    return table
+    return table.rename(columns=layout.columns)
 
 
-def _problems(table, paths):
+def _diagnoses(table):
+    """Return ISIC codes from HAM10000's `dx` or from one column a diagnosis, else missing."""
+    if "dx" in table:
+        return table["dx"].map({code: d.code for code, d in BY_HAM_CODE.items()})
+    marks = table.reindex(columns=[d.code for d in ISIC_2019]).apply(pd.to_numeric, errors="coerce")
+    marks = marks.fillna(0)
+    return marks.idxmax(axis=1).where((marks.max(axis=1) == 1) & (marks.sum(axis=1) == 1))
+
+
+def _check(folder, layout, table, paths):
     checks = {
-        "no line in the metadata": [] if len(table) else ["HAM10000_metadata.csv"],
-        "no image file in HAM10000_images_part_*": [] if paths else ["ISIC_*.jpg"],
-        "lines without lesion or image id": _ids(table, table["lesion_id"].isna()),
-        "unknown diagnoses": sorted(set(table["dx"].fillna("empty")) - set(BY_HAM_CODE)),
+        "no line in the table": [] if len(table) else [layout.truth],
+        f"no image file {layout.images}": [] if paths else ["*.jpg"],
+        "lines without lesion or image id": _ids(
+            table, table["lesion_id"].isna() | table["image_id"].isna()
+        ),
+        "images without a known diagnosis": _unknown(table),
         "image ids that stand twice": _ids(table, table["image_id"].duplicated()),
         "lesions with more than one diagnosis": _inconsistent_lesions(table),
     }
     if paths:
-        checks["images named in the metadata but absent"] = _ids(
-            table, ~table["image_id"].isin(paths.keys())
+        absent = ~table["image_id"].isin(paths.keys())
+        checks["images named in the table but absent"] = _ids(table, absent)
+    problems = [f"{what}: {_shown(found)}" for what, found in checks.items() if found]
+    if problems:
+        raise DatasetError(
+            f"{folder} is not a usable dataset:\n"
+            + "\n".join(f"- {problem}" for problem in problems)
+            + "\nMend the lines named, or get the data anew by python -m skin_cancer.download."
         )
-    return [f"{what}: {_shown(found)}" for what, found in checks.items() if found]
+
+
+def _finished(folder, table, paths, layout):
+    drawn = table["image_id"].str.startswith(ID_PREFIX).all()
+    known = {"unknown": pd.NA}
+    masks = {path.stem.removesuffix("_segmentation"): path for path in _mask_files(folder)}
+    table = table.drop(columns="dx").assign(
+        age=pd.to_numeric(table["age"], errors="coerce").astype(float),
+        sex=table["sex"].replace(known),
+        localization=table["localization"].replace(known),
+        collection=SAMPLE_TITLE if drawn else layout.name,
+        path=table["image_id"].map(paths),
+        mask=[masks.get(image_id) for image_id in table["image_id"]],
+    )
+    return table.sort_values("image_id", ignore_index=True)
+
+
+def _mask_files(folder):
+    return (folder / MASKS).glob("*_segmentation.png")
+
+
+def _unknown(table):
+    rows = table["diagnosis"].isna()
+    if table["dx"].isna().all():
+        return _ids(table, rows)
+    return sorted(set(table.loc[rows, "dx"].fillna("empty")))
 
 
 def _ids(table, rows):
@@ -164,7 +339,7 @@ def _ids(table, rows):
 
 
 def _inconsistent_lesions(table):
-    diagnoses = table.groupby("lesion_id")["dx"].nunique()
+    diagnoses = table.groupby("lesion_id")["diagnosis"].nunique(dropna=False)
     return list(diagnoses.index[diagnoses > 1])
 
 

@@ -19,3 +19,7 @@ class BundleError(SkinCancerError):
 
 class TrainingError(SkinCancerError):
     """A training run that cannot start, go on or be saved."""
+
+
+class ParameterError(SkinCancerError):
+    """A notebook's parameter that is unknown or of the wrong kind."""

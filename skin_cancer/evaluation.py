@@ -1,18 +1,19 @@
 """Measure a bundle on lesions that it was not trained on; also from the shell.
 
-    python -m skin_cancer.evaluation --bundle models/NAME --data HAM10000_FOLDER
+    python -m skin_cancer.evaluation --bundle models/NAME --data DATASET_FOLDER
 
 prints the measures. With `--save` it also writes them into the bundle and its card.
 """
 
 import argparse
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, roc_auc_score
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skin_cancer import bundle, card, dataset
 from skin_cancer.classifier import MAX_VIEWS, Classifier
@@ -21,6 +22,9 @@ from skin_cancer.errors import DatasetError, SkinCancerError
 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
+TEST = "test"
+DATA_HELP = "dataset folder, or sample; without it ISIC_DATA_DIR"
+PART_HELP = "holdout, the validation fold, or test for the official test set of ISIC 2018"
 
 
 def predict_table(classifier: Classifier, table: pd.DataFrame, views: int = 1) -> np.ndarray:
@@ -64,7 +68,7 @@ def measure(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0
     absent = sorted(set(codes) - set(table["diagnosis"]))
     if absent:
         raise DatasetError(f"No image of {', '.join(absent)} to measure on.")
-    truth = table["diagnosis"].map(codes.index).to_numpy()
+    truth = truth_of(table, codes)
     answers = probabilities.argmax(axis=1)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
 
@@ -95,6 +99,29 @@ def measure(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0
     }
 
 
+def truth_of(table: pd.DataFrame, codes) -> np.ndarray:
+    """Return the column of each image's true diagnosis among `codes`: int (images,).
+
+    Raises:
+        DatasetError: the table holds a diagnosis that is not among them.
+    """
+    columns = {code: i for i, code in enumerate(codes)}
+    unknown = sorted(set(table["diagnosis"]) - set(columns))
+    if unknown:
+        raise DatasetError(f"The model does not know {', '.join(unknown)}, which is in the data.")
+    return table["diagnosis"].map(columns).to_numpy()
+
+
+def malignant_of(table: pd.DataFrame) -> np.ndarray:
+    """Return whether each image shows a malignant lesion or a precursor: bool (images,)."""
+    return table["diagnosis"].map(lambda code: BY_CODE[code].malignant).to_numpy(bool)
+
+
+def malignancy(probabilities: np.ndarray, codes) -> np.ndarray:
+    """Return the probability that a lesion is malignant or a precursor: float (images,)."""
+    return probabilities[:, [BY_CODE[code].malignant for code in codes]].sum(axis=1)
+
+
 def _areas(truth, probabilities, codes, weights):
     """Areas under the ROC curve of malignancy and of melanoma, with intervals."""
     malignant = np.array([BY_CODE[code].malignant for code in codes])
@@ -102,7 +129,7 @@ def _areas(truth, probabilities, codes, weights):
     questions = {
         "ROC AUC, malignant or precursor against benign": (
             malignant[truth],
-            probabilities[:, malignant].sum(axis=1),
+            malignancy(probabilities, codes),
         ),
         "ROC AUC, melanoma against all others": (truth == melanoma, probabilities[:, melanoma]),
     }
@@ -113,6 +140,152 @@ def _areas(truth, probabilities, codes, weights):
         )
         for name, (positive, score) in questions.items()
     }
+
+
+def reweighted(probabilities: np.ndarray, prior: dict[str, float]) -> np.ndarray:
+    """Return probabilities of the balanced prior under another one.
+
+    Args:
+        probabilities: float (images, diagnoses), each row a distribution.
+        prior: ISIC code to share, in the order of the columns.
+    """
+    weighted = probabilities * np.array(list(prior.values()))
+    return weighted / weighted.sum(axis=1, keepdims=True)
+
+
+def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> pd.DataFrame:
+    """Compare how sure the answers are with how often they are right.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
+
+    Args:
+        truth: int (images,), columns of the true diagnoses.
+        probabilities: float (images, diagnoses), under the prior of the images.
+        bins: number of equal parts of 0 to 1.
+
+    Returns:
+        One row a bin that holds images: mean `confidence`, `accuracy`, number of `images`.
+    """
+    confidence = probabilities.max(axis=1)
+    answers = pd.DataFrame(
+        {"confidence": confidence, "accuracy": probabilities.argmax(axis=1) == truth}
+    )
+    part = np.minimum((confidence * bins).astype(int), bins - 1)
+    table = answers.groupby(part).mean()
+    return table.assign(images=answers.groupby(part).size()).rename_axis("bin")
+
+
+def calibration_error(bins: pd.DataFrame) -> float:
+    """Return the expected calibration error of `reliability`, 0 to 1 (Guo et al. 2017)."""
+    gaps = (bins["confidence"] - bins["accuracy"]).abs()
+    return float(np.average(gaps, weights=bins["images"]))
+
+
+def operating_points(
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    codes,
+    sensitivities=(0.90, 0.95, 0.98),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Find the thresholds of malignancy that reach given sensitivities on these very images.
+
+    Intervals as in `measure`, with the threshold found anew in each resample.
+
+    Args:
+        table: one row an image, with `diagnosis` and `lesion_id`.
+        probabilities: float (images, diagnoses).
+        codes: ISIC codes of the columns.
+        sensitivities: shares of the malignant images to be found, 0 to 1.
+        seed: of the bootstrap.
+
+    Returns:
+        One row a sensitivity: `threshold`, `specificity`, its interval `low` to `high`.
+    """
+    malignant, score = malignant_of(table), malignancy(probabilities, codes)
+    weights = _resampled_weights(table, truth_of(table, codes), np.random.default_rng(seed))
+    order = np.argsort(-score)
+    score, found = score[order], malignant[order]
+    rows = []
+    for wanted in sensitivities:
+        once, drawn = (
+            _specificity(found, w, wanted) for w in (np.ones((1, len(score))), weights[:, order])
+        )
+        position, specificity = once[0][0], _interval(once[1][0], drawn[1])
+        rows.append({"sensitivity": wanted, "threshold": float(score[position]), **specificity})
+    return pd.DataFrame(rows).rename(columns={"value": "specificity"}).set_index("sensitivity")
+
+
+def _specificity(malignant, weights, sensitivity):
+    """Walk down from the highest score until enough is found: position, share left benign."""
+    hit = np.cumsum(weights * malignant, axis=1)
+    false_alarm = np.cumsum(weights * ~malignant, axis=1)
+    position = (hit < sensitivity * hit[:, -1:] - 1e-9).sum(axis=1)
+    rows = np.arange(len(weights))
+    return position, 1 - false_alarm[rows, position] / false_alarm[:, -1]
+
+
+def by_group(
+    table: pd.DataFrame, probabilities: np.ndarray, codes, groups: pd.Series, seed: int = 0
+) -> pd.DataFrame:
+    """Measure each group of images by itself; intervals as in `measure`.
+
+    Args:
+        table: one row an image, with `diagnosis` and `lesion_id`.
+        probabilities: float (images, diagnoses) under the balanced prior.
+        codes: ISIC codes of the columns.
+        groups: the group of each image, in the order of the table; missing ones are left out.
+        seed: of the bootstrap.
+
+    Returns:
+        One row a group: `images`, `lesions`, `diagnoses` (how many occur), `balanced accuracy`
+        over those, its interval `low` to `high`, and the `ROC AUC` of malignant or precursor
+        against benign, missing where only one of them occurs.
+    """
+    truth, answers = truth_of(table, codes), probabilities.argmax(axis=1)
+    malignant, score = malignant_of(table), malignancy(probabilities, codes)
+    rows = {}
+    for group in groups.dropna().unique():
+        mask = (groups == group).fillna(False).to_numpy(bool)
+        part = table[mask]
+        occurring, local = np.unique(truth[mask], return_inverse=True)
+        right = np.where(answers[mask] == truth[mask], local, -1)
+        weights = _resampled_weights(part, truth[mask], np.random.default_rng(seed))
+        drawn = _recalls(local, right, len(occurring), weights).mean(axis=1)
+        value = _recalls(local, right, len(occurring), np.ones((1, len(part)))).mean()
+        both = len(np.unique(malignant[mask])) == 2
+        rows[group] = {
+            "images": len(part),
+            "lesions": part["lesion_id"].nunique(),
+            "diagnoses": len(occurring),
+            **_interval(value, drawn),
+            "ROC AUC": roc_auc_score(malignant[mask], score[mask]) if both else np.nan,
+        }
+    found = pd.DataFrame.from_dict(rows, orient="index").rename_axis(groups.name)
+    return found.rename(columns={"value": "balanced accuracy"}).sort_index()
+
+
+def worst_mistakes(
+    table: pd.DataFrame, probabilities: np.ndarray, codes, count: int = 12
+) -> pd.DataFrame:
+    """Return the wrong answers that gave the true diagnosis the least, missed malignant first.
+
+    Returns:
+        Rows of the table with `answer` (ISIC code), `probability` (of the answer) and
+        `probability of the truth`.
+    """
+    truth, answers = truth_of(table, codes), probabilities.argmax(axis=1)
+    rows = np.arange(len(table))
+    answer = np.array(codes)[answers]
+    missed = malignant_of(table) & ~np.array([BY_CODE[code].malignant for code in answer])
+    wrong = table.assign(
+        answer=answer,
+        probability=probabilities[rows, answers],
+        missed=missed,
+        **{"probability of the truth": probabilities[rows, truth]},
+    )[answers != truth]
+    ranked = wrong.sort_values(["missed", "probability of the truth"], ascending=[False, True])
+    return ranked.drop(columns="missed").head(count)
 
 
 def _resampled_weights(table, truth, rng):
@@ -140,6 +313,24 @@ def _interval(value, drawn):
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
+def read_part(data, part: str, training: dict) -> pd.DataFrame:
+    """Return the images of a dataset that a network may be measured on.
+
+    Args:
+        data: the dataset's folder.
+        part: `test` for the official test set of ISIC 2018 Task 3, `holdout`, or the number of
+            the fold that the network was not trained on.
+        training: as in the description of the network's bundle.
+
+    Raises:
+        DatasetError: the folder cannot be read, there is no such part, or the network was
+            trained on it.
+    """
+    if part == TEST:
+        return dataset.read_test(data)
+    return choose_part(dataset.split(dataset.read(data)), part, training)
+
+
 def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
     """Return the images of `holdout` or of the fold that a network was not trained on.
 
@@ -156,7 +347,7 @@ def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
     allowed = {"holdout": dataset.HOLDOUT} | ({} if fold is None else {str(fold): fold})
     if part not in allowed:
         raise DatasetError(
-            f"part={part!r}: this model can only be measured on {' or '.join(allowed)}."
+            f"part={part!r}: this model can only be measured on {TEST} or {' or '.join(allowed)}."
         )
     trained = table[~table["fold"].isin([dataset.HOLDOUT, fold])]
     if dataset.label_fingerprint(trained) != training["provenance"]["labels_sha256"]:
@@ -169,12 +360,12 @@ def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
 
 
 def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | None = None) -> dict:
-    """Measure a bundle on a part of HAM10000.
+    """Measure a bundle on images that it was not trained on.
 
     Args:
         folder: the bundle's folder.
-        data: the HAM10000 folder.
-        part: `holdout`, or the number of the fold that the bundle was not trained on.
+        data: the dataset's folder.
+        part: as in `read_part`.
         views: 1 to 8 views an image.
         graph: `float` or `int8`; the bundle's default if None.
 
@@ -186,28 +377,45 @@ def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | N
     """
     classifier = Classifier.load(folder, graph)
     description = classifier.description
-    table = dataset.split(dataset.read_ham10000(data))
-    chosen = choose_part(table, part, description.training)
-    probabilities = predict_table(classifier, chosen, views)
-    options = ("" if views == 1 else f" --views {views}") + (f" --graph {graph}" if graph else "")
-    return {
-        **measure(chosen, probabilities, description.diagnoses),
-        "graph": graph or description.default_graph,
-        "views": views,
-        "command": "python -m skin_cancer.evaluation --bundle BUNDLE_FOLDER "
-        f"--data HAM10000_FOLDER --part {part}{options}",
-    }
+    table = read_part(data, part, description.training)
+    probabilities = predict_table(classifier, table, views)
+    measured = measure(table, probabilities, description.diagnoses)
+    return {**measured, **how_measured(table, part, views, graph or description.default_graph)}
 
 
-def save(folder, title: str, measured: dict) -> None:
-    """Write measures into a bundle and its card, under a title; those of that title are replaced.
+def how_measured(table: pd.DataFrame, part: str, views: int, graph: str) -> dict:
+    """Return title and command of a measurement, for `measure`'s result and the model card."""
+    title = f"{dataset.title(table)}, {f'fold {part}' if part.isdigit() else part}"
+    title += "" if views == 1 else f", {views} views"
+    title += "" if graph == "float" else f", {graph} graph"
+    command = f"python -m skin_cancer.evaluation --bundle BUNDLE --data DATA --part {part}"
+    command += "" if views == 1 else f" --views {views}"
+    command += "" if graph == "float" else f" --graph {graph}"
+    return {"title": title, "command": command, "views": views, "graph": graph}
+
+
+def save(folder, measured: dict, figures: dict[str, bytes] | None = None) -> None:
+    """Write measures and figures into a bundle and its card; those of the same title are replaced.
+
+    Args:
+        folder: the bundle's folder.
+        measured: as `evaluate` returns it.
+        figures: caption to PNG file; none of them may show an image of a dataset.
 
     Raises:
         BundleError: the bundle is damaged or cannot be written.
     """
     description = bundle.read(folder)
-    metrics = {**description.metrics, title: measured}
-    bundle.write(folder, dataclasses.replace(description, metrics=metrics), folder)
+    title = measured["title"]
+    files = {_file_name(title, caption): (caption, png) for caption, png in (figures or {}).items()}
+    captions = {name: caption for name, (caption, _) in files.items()}
+    metrics = {**description.metrics, title: {**measured, "figures": captions}}
+    changed = dataclasses.replace(description, metrics=metrics)
+    bundle.write(folder, changed, folder, {name: png for name, (_, png) in files.items()})
+
+
+def _file_name(title, caption):
+    return re.sub(r"\W+", "_", f"{title} {caption}").lower() + ".png"
 
 
 def main():
@@ -216,21 +424,18 @@ def main():
         prog="python -m skin_cancer.evaluation", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--bundle", default=bundle.DEFAULT_BUNDLE, type=Path)
-    parser.add_argument("--data", type=Path, help="HAM10000 folder; without it ISIC_DATA_DIR")
-    parser.add_argument("--part", default="holdout", help="holdout, or the validation fold")
+    parser.add_argument("--data", default="", help=DATA_HELP)
+    parser.add_argument("--part", default="holdout", help=PART_HELP)
     parser.add_argument("--views", default=1, type=int, choices=range(1, MAX_VIEWS + 1))
     parser.add_argument("--graph", choices=bundle.GRAPHS, help="default: the bundle's own")
     parser.add_argument("--save", action="store_true", help="write into the bundle and its card")
     given = parser.parse_args()
     try:
-        data = given.data or dataset.data_folder()
+        data = dataset.data_folder(given.data)
         measured = evaluate(given.bundle, data, given.part, given.views, given.graph)
-        title = f"HAM10000, {'holdout' if given.part == 'holdout' else f'fold {given.part}'}"
-        title += "" if given.views == 1 else f", {given.views} views"
-        title += f", {given.graph} graph" if given.graph else ""
-        print(card.result(title, measured))
+        print(card.result(measured["title"], measured))
         if given.save:
-            save(given.bundle, title, measured)
+            save(given.bundle, measured)
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error
 

@@ -28,7 +28,7 @@ import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
 from skin_cancer import bundle, dataset, imaging
-from skin_cancer.diagnoses import ISIC_2018
+from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import DatasetError, SkinCancerError, TrainingError
 from skin_cancer.network import build_network, build_outputs
 
@@ -52,7 +52,7 @@ class TrainingConfig:
     On one machine, with the same versions, the same config and data give the same weights.
     """
 
-    data: str = _option("", "HAM10000 folder; without it ISIC_DATA_DIR")
+    data: str = _option("", "dataset folder, or sample; without it ISIC_DATA_DIR")
     output: str = _option("runs/training", "folder for checkpoint and bundle")
     backbone: str = _option("efficientnet_lite0", "EfficientNet-Lite or keras.applications name")
     start_weights: str = _option("imagenet", "imagenet, random, or a bundle to go on from")
@@ -176,7 +176,7 @@ def train(config: TrainingConfig):
     """
     _make_folder(Path(config.output))
     keras.utils.set_random_seed(config.seed)
-    table = dataset.split(dataset.read_ham10000(config.data or dataset.data_folder()))
+    table = dataset.split(dataset.read(dataset.data_folder(config.data)))
     training = table[~table["fold"].isin([dataset.HOLDOUT, config.fold])].reset_index(drop=True)
     validation = table[table["fold"] == config.fold]
     for path in validation["path"]:
@@ -242,21 +242,21 @@ def class_prior(table: pd.DataFrame) -> np.ndarray:
 
     A diagnosis without an image counts as if it had one, so that no share is zero.
     """
-    counts = np.maximum(np.bincount(_labels(table), minlength=len(ISIC_2018)), 1)
+    counts = np.maximum(np.bincount(_labels(table), minlength=len(dataset.codes(table))), 1)
     return counts / counts.sum()
 
 
 def _labels(table):
-    codes = [diagnosis.code for diagnosis in ISIC_2018]
+    codes = [diagnosis.code for diagnosis in ISIC_2019]
     return table["diagnosis"].map(codes.index).to_numpy()
 
 
 def _one_hot(table):
-    return np.eye(len(ISIC_2018), dtype="float32")[_labels(table)]
+    return np.eye(len(dataset.codes(table)), dtype="float32")[_labels(table)]
 
 
 def _compiled_network(config, training):
-    network = start_network(config)
+    network = start_network(config, len(dataset.codes(training)))
     if config.start_weights in START_WEIGHTS:
         # The head starts at the class frequencies (Lin et al. 2017, "Focal Loss", section 3.3).
         network.get_layer("head").bias.assign(np.log(class_prior(training)))
@@ -280,8 +280,8 @@ def _compiled_network(config, training):
     return network
 
 
-def start_network(config: TrainingConfig):
-    """Build the network with the start weights that the config names.
+def start_network(config: TrainingConfig, classes: int):
+    """Build the network for so many classes with the start weights that the config names.
 
     Raises:
         BundleError: the bundle to start from is damaged.
@@ -292,9 +292,7 @@ def start_network(config: TrainingConfig):
     if config.start_weights not in START_WEIGHTS:
         _check_start(config, path)
     try:
-        network = build_network(
-            config.backbone, len(ISIC_2018), START_WEIGHTS.get(config.start_weights)
-        )
+        network = build_network(config.backbone, classes, START_WEIGHTS.get(config.start_weights))
         if config.start_weights not in START_WEIGHTS:
             network.set_weights(keras.models.load_model(path, compile=False).get_weights())
     except ValueError as error:
@@ -320,6 +318,7 @@ def _provenance(training):
     """Return what the weights come from, for the bundle."""
     packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
     return {
+        "dataset": dataset.title(training),
         "data_sha256": dataset.fingerprint(training),
         "labels_sha256": dataset.label_fingerprint(training),
         "images": len(training),
@@ -427,7 +426,7 @@ def export_bundle(config: TrainingConfig, network, record: dict, training: pd.Da
     network.set_weights([weight.astype("float16") for weight in network.get_weights()])
     folder = Path(config.output) / "bundle"
     name = Path(config.output).resolve().name
-    codes = tuple(diagnosis.code for diagnosis in ISIC_2018)
+    codes = dataset.codes(training)
     prior = dict(zip(codes, class_prior(training).tolist(), strict=True))
     description = bundle.Description(name, codes, config.image_size, "float", prior, record, {})
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from pictures import encoded, lesion, write_ham10000
 
+from skin_cancer import dataset
+
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--image-size=64", "--first-image-size=64", "--batch-size=16")
 
@@ -21,6 +23,12 @@ def ham10000(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ham10000")
     write_ham10000(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """The folder of the synthetic sample."""
+    return dataset.data_folder("sample")
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from skin_cancer.dataset import COLUMNS
 from skin_cancer.diagnoses import BY_HAM_CODE
+
+COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset")
 
 
 def lesion(width=600, height=450, seed=0):

@@ -85,9 +85,9 @@ def test_parts_are_those_that_the_network_has_not_seen():
     table = dataset.split(answers()[0])
     assert set(choose_part(table, "holdout", trained_on(table, None))["fold"]) == {-1}
     assert set(choose_part(table, "2", trained_on(table, 2))["fold"]) == {2}
-    with pytest.raises(DatasetError, match="only be measured on holdout or 2"):
+    with pytest.raises(DatasetError, match="only be measured on test or holdout or 2"):
         choose_part(table, "1", trained_on(table, 2))
-    with pytest.raises(DatasetError, match="only be measured on holdout"):
+    with pytest.raises(DatasetError, match="only be measured on test or holdout"):
         choose_part(table, "1", trained_on(table, None))
 
 
@@ -105,3 +105,69 @@ def test_measures_can_be_stored_and_shown():
     assert text.startswith("### TITLE")
     assert f"{balanced(measured)['value']:.3f}" in text
     assert text.count("| **") == 7
+
+
+def test_another_prior_weighs_the_probabilities_anew():
+    probabilities = np.array([[0.5, 0.5], [0.2, 0.8]])
+    shifted = evaluation.reweighted(probabilities, {"MEL": 0.25, "NV": 0.75})
+    assert shifted == pytest.approx(np.array([[0.25, 0.75], [1 / 13, 12 / 13]]))
+
+
+def test_calibration_error_of_answers_that_are_as_sure_as_right():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 20_000)
+    truth = (rng.random(20_000) > confidence).astype(int)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    bins = evaluation.reliability(truth, probabilities)
+    assert bins["images"].sum() == 20_000
+    assert evaluation.calibration_error(bins) < 0.02
+    too_sure = evaluation.reliability(truth, np.round(probabilities))
+    assert evaluation.calibration_error(too_sure) == pytest.approx(0.25, abs=0.02)
+
+
+def test_operating_points_reach_their_sensitivity():
+    table, probabilities, _ = answers(lesions=60)
+    points = evaluation.operating_points(table, probabilities, CODES, (0.5, 0.9))
+    malignant = evaluation.malignant_of(table)
+    score = evaluation.malignancy(probabilities, CODES)
+    for wanted, row in points.iterrows():
+        called = score >= row["threshold"]
+        assert called[malignant].mean() == pytest.approx(wanted, abs=1 / malignant.sum())
+        assert called[malignant].mean() >= wanted
+        assert row["specificity"] == pytest.approx(1 - called[~malignant].mean())
+        assert row["low"] < row["specificity"] < row["high"]
+
+
+def test_a_group_is_measured_like_a_dataset_of_its_own():
+    table, probabilities, _ = answers()
+    sex = pd.Series(np.where(np.arange(len(table)) % 2, "male", "female"), name="sex")
+    sex[0] = None
+    found = evaluation.by_group(table, probabilities, CODES, sex)
+    rows = (sex == "male").to_numpy()
+    alone = measure(table[rows], probabilities[rows], CODES)
+    assert found.loc["male", "balanced accuracy"] == pytest.approx(balanced(alone)["value"])
+    assert found.loc["male", "low"] == pytest.approx(balanced(alone)["low"])
+    assert found["images"].tolist() == [69, 70]
+
+
+def test_a_group_of_one_diagnosis_has_no_roc():
+    table, probabilities, _ = answers()
+    found = evaluation.by_group(table, probabilities, CODES, table["diagnosis"])
+    assert found["diagnoses"].tolist() == [1] * 7
+    assert found["ROC AUC"].isna().all()
+
+
+def test_worst_mistakes_begin_with_missed_malignant_lesions():
+    table, probabilities, truth = answers()
+    wrong = evaluation.worst_mistakes(table, probabilities, CODES, count=1000)
+    assert len(wrong) == (probabilities.argmax(axis=1) != truth).sum()
+    malignant, called = (wrong[c].isin(["MEL", "BCC", "AKIEC"]) for c in ("diagnosis", "answer"))
+    missed = (malignant & ~called).to_numpy()
+    assert missed[: missed.sum()].all()
+    assert wrong["probability of the truth"][missed].is_monotonic_increasing
+
+
+def test_a_diagnosis_that_the_model_does_not_know():
+    table, _, _ = answers()
+    with pytest.raises(DatasetError, match="does not know SCC"):
+        evaluation.truth_of(table.replace({"diagnosis": {"NV": "SCC"}}), CODES)

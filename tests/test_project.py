@@ -76,8 +76,9 @@ def test_notebook_is_a_few_thin_cells():
 
 def test_modules_import_only_from_those_above_them():
     order = [
-        *("errors", "diagnoses", "imaging", "card", "bundle", "classifier", "app"),
-        *("dataset", "network", "training", "evaluation"),
+        *("errors", "diagnoses", "imaging", "lesion", "card", "bundle", "classifier", "app"),
+        *("download", "sample", "dataset", "network", "training", "evaluation"),
+        *("explanation", "figures", "notebook"),
     ]
     assert sorted(order) == sorted(
         path.stem for path in (ROOT / "skin_cancer").glob("*.py") if path.stem != "__init__"

@@ -176,7 +176,7 @@ def test_a_model_is_not_measured_where_its_training_images_may_be(ham10000):
 
 def test_a_broken_validation_image_is_named_before_training(ham10000, tmp_path):
     data = shutil.copytree(ham10000, tmp_path / "data")
-    table = dataset.split(dataset.read_ham10000(data))
+    table = dataset.split(dataset.read(data))
     path = table.loc[table["fold"] == 2, "path"].iloc[-1]
     path.write_bytes(b"no picture")
     config = TrainingConfig(data=str(data), output=str(tmp_path / "run"), fold=2)
@@ -186,7 +186,7 @@ def test_a_broken_validation_image_is_named_before_training(ham10000, tmp_path):
 
 def test_training_can_start_from_a_bundle(tiny_run):
     start = str(tiny_run / "bundle")
-    network = training.start_network(TrainingConfig(start_weights=start))
+    network = training.start_network(TrainingConfig(start_weights=start), 7)
     saved = keras.models.load_model(tiny_run / "bundle" / bundle.KERAS_MODEL, compile=False)
     pairs = zip(network.get_weights(), saved.get_weights(), strict=True)
     assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
@@ -195,23 +195,23 @@ def test_training_can_start_from_a_bundle(tiny_run):
 def test_start_weights_that_have_seen_the_validation_fold(tiny_run):
     config = TrainingConfig(start_weights=str(tiny_run / "bundle"), fold=3)
     with pytest.raises(TrainingError, match="was trained on fold 3"):
-        training.start_network(config)
+        training.start_network(config, 7)
 
 
 def test_a_backbone_that_is_not_there():
     with pytest.raises(TrainingError, match="No backbone 'NoSuchNet'"):
-        training.start_network(TrainingConfig(backbone="NoSuchNet"))
+        training.start_network(TrainingConfig(backbone="NoSuchNet"), 7)
 
 
 def test_start_weights_of_another_backbone():
     config = TrainingConfig(backbone="MobileNetV3Small", start_weights=str(bundle.DEFAULT_BUNDLE))
     with pytest.raises(TrainingError, match="cannot start"):
-        training.start_network(config)
+        training.start_network(config, 7)
 
 
 def test_start_weights_that_are_not_there():
     with pytest.raises(TrainingError, match="start_weights='nowhere'"):
-        training.start_network(TrainingConfig(start_weights="nowhere"))
+        training.start_network(TrainingConfig(start_weights="nowhere"), 7)
 
 
 def test_a_run_without_tensorflow_becomes_a_bundle_with_it(ham10000, tmp_path):

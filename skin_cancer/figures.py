@@ -1,0 +1,390 @@
+"""Every figure of the notebooks, in one look; a diagnosis has one colour everywhere.
+
+Each function returns a matplotlib figure that is already closed, so that a notebook shows it
+once, as the value of its cell.
+"""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
+
+from skin_cancer.diagnoses import BY_CODE, ISIC_2019
+
+COLOURS = {diagnosis.code: diagnosis.colour for diagnosis in ISIC_2019}
+HEATMAP = "inferno"
+WIDTH = 9.0
+
+sns.set_theme(
+    style="whitegrid",
+    palette="colorblind",
+    rc={"figure.dpi": 80, "axes.titlesize": "medium", "axes.titlelocation": "left"},
+)
+
+
+def png(figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def _closed(figure):
+    figure.tight_layout()
+    plt.close(figure)
+    return figure
+
+
+def _codes(values):
+    """Return the ISIC codes that occur, in ISIC order."""
+    return [code for code in COLOURS if code in set(values)]
+
+
+def diagnosis_counts(table: pd.DataFrame):
+    """Draw how many images and lesions each diagnosis has, on a logarithmic scale."""
+    codes = _codes(table["diagnosis"])
+    images = table["diagnosis"].value_counts()[codes]
+    lesions = table.groupby("diagnosis")["lesion_id"].nunique()[codes]
+    names = [f"{BY_CODE[code].name} ({code})" for code in codes]
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
+    axes.barh(names, images, color=[COLOURS[code] for code in codes], alpha=0.45, label="images")
+    axes.barh(names, lesions, color=[COLOURS[code] for code in codes], height=0.45, label="lesions")
+    for i, code in enumerate(codes):
+        text = f" {images[code]:,} images, {lesions[code]:,} lesions"
+        axes.text(images[code], i, text, va="center", fontsize="small")
+    axes.set(xscale="log", xlabel="number (logarithmic); narrow bar: lesions, wide bar: images")
+    axes.set_xlim(1, images.max() * 40)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    return _closed(figure)
+
+
+def counts(values: pd.Series, label: str, of: str = "lesions"):
+    """Draw how often each value occurs, in the order of the values."""
+    found = values.value_counts().sort_index()
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
+    bars = axes.bar(found.index.astype(str), found, color=sns.color_palette()[0])
+    axes.bar_label(bars, fmt="{:,.0f}", fontsize="small")
+    axes.set(xlabel=label, ylabel=f"number of {of}")
+    axes.grid(axis="x", visible=False)
+    return _closed(figure)
+
+
+def ages(table: pd.DataFrame):
+    """Draw the ages of the patients of each diagnosis."""
+    codes = _codes(table["diagnosis"])
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
+    _boxes(axes, table, "age", codes)
+    axes.set(xlabel="diagnosis", ylabel="age (years)")
+    return _closed(figure)
+
+
+def _boxes(axes, frame, column, codes):
+    sns.boxplot(
+        frame,
+        x="diagnosis",
+        y=column,
+        order=codes,
+        hue="diagnosis",
+        palette={code: COLOURS[code] for code in codes},
+        legend=False,
+        flierprops={"markersize": 2},
+        ax=axes,
+    )
+
+
+def shares(table: pd.DataFrame, columns):
+    """Draw for each diagnosis which share of its images has which value; missing is a value too."""
+    codes = _codes(table["diagnosis"])[::-1]
+    figure, all_axes = plt.subplots(
+        1, len(columns), figsize=(WIDTH, 3.4), sharey=True, squeeze=False
+    )
+    for axes, column in zip(all_axes[0], columns, strict=True):
+        values = table[column].astype(object).where(table[column].notna(), "missing")
+        part = pd.crosstab(table["diagnosis"], values, normalize="index").loc[codes]
+        part = part[[c for c in part if c != "missing"] + ["missing"] * ("missing" in part)]
+        colours = dict(zip(part, sns.color_palette("colorblind"), strict=False))
+        colours["missing"] = "lightgrey"
+        part.plot.barh(stacked=True, ax=axes, width=0.85, color=colours, legend=False)
+        axes.set(title=f"{column}, share of images", xlabel="", ylabel="", xlim=(0, 1))
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, fontsize="x-small")
+    return _closed(figure)
+
+
+def sites(table: pd.DataFrame):
+    """Draw where on the body the lesions of each diagnosis are, as shares of its images."""
+    codes = _codes(table["diagnosis"])
+    part = pd.crosstab(table["diagnosis"], table["localization"], normalize="index").loc[codes]
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    sns.heatmap(
+        100 * part,
+        annot=True,
+        fmt=".0f",
+        cmap="Blues",
+        annot_kws={"fontsize": "small"},
+        cbar_kws={"label": "% of the diagnosis"},
+        ax=axes,
+    )
+    axes.set(xlabel="site", ylabel="")
+    return _closed(figure)
+
+
+def gallery(images, titles, columns: int = 4, outlines=None):
+    """Show pictures in a grid, each with its title and, if given, its lesion's outline.
+
+    Args:
+        images: RGB or grey arrays.
+        titles: one a picture.
+        columns: pictures in a row.
+        outlines: one bool mask (height, width) or None a picture.
+    """
+    rows = -(-len(images) // columns)
+    height, width = images[0].shape[:2]
+    tile = WIDTH / columns
+    size = (WIDTH, rows * (tile * height / width + 0.32))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    masks = outlines if outlines is not None else [None] * len(images)
+    for axis, image, title, mask in zip(axes.flat, images, titles, masks, strict=False):
+        axis.imshow(image, cmap="gray")
+        axis.set_title(title, fontsize="small")
+        if mask is not None:
+            _outline(axis, mask)
+    return _closed(figure)
+
+
+def _outline(axis, mask):
+    """Draw the border of a mask so that it is seen on light and on dark ground."""
+    if mask.any():
+        axis.contour(mask, levels=[0.5], colors="black", linewidths=2.2)
+        axis.contour(mask, levels=[0.5], colors="white", linewidths=1.0)
+
+
+def by_diagnosis(frame: pd.DataFrame, columns):
+    """Draw the distribution of each column within each diagnosis."""
+    codes = _codes(frame["diagnosis"])
+    rows = -(-len(columns) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(WIDTH, 2.7 * rows), squeeze=False)
+    for axis in axes.flat[len(columns) :]:
+        axis.axis("off")
+    for axis, column in zip(axes.flat, columns, strict=False):
+        _boxes(axis, frame, column, codes)
+        axis.set(xlabel="", ylabel=column)
+        axis.tick_params(axis="x", labelsize="small")
+    return _closed(figure)
+
+
+def paired(frame: pd.DataFrame, label: str):
+    """Draw one number before and after, a line a picture, the means in bold.
+
+    Args:
+        frame: columns are the states, rows the pictures.
+        label: what the number is.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH / 2, 3))
+    axes.plot(frame.columns, frame.to_numpy().T, color="grey", alpha=0.35, linewidth=0.8)
+    axes.plot(frame.columns, frame.mean(), "o-", color=COLOURS["MEL"], linewidth=3, label="mean")
+    axes.set(ylabel=label)
+    axes.margins(x=0.2)
+    axes.legend()
+    return _closed(figure)
+
+
+def histogram(values, label: str, of: str = "images"):
+    """Draw the distribution of a number, with its median."""
+    figure, axes = plt.subplots(figsize=(WIDTH / 1.5, 2.6))
+    sns.histplot(values, bins=30, ax=axes, color=sns.color_palette()[0])
+    median = float(np.median(values))
+    axes.axvline(median, color="black", linestyle="--", label=f"median {median:.2f}")
+    axes.set(xlabel=label, ylabel=f"number of {of}")
+    axes.legend()
+    return _closed(figure)
+
+
+def learning_curves(history: pd.DataFrame):
+    """Draw loss, accuracy and size of the crops over the epochs of a training."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.8))
+    epochs = history["epoch"]
+    left.plot(epochs, history["loss"], "o-")
+    left.set(xlabel="epoch", ylabel="cross-entropy", title="loss on augmented images")
+    middle.plot(epochs, history["accuracy"], "o-", label="accuracy, training")
+    if "validation_balanced_accuracy" in history:
+        middle.plot(
+            epochs, history["validation_balanced_accuracy"], "s--", label="balanced, validation"
+        )
+    middle.set(xlabel="epoch", ylim=(0, 1), title="accuracy")
+    middle.legend(fontsize="x-small")
+    right.step(epochs, history["size"], where="mid")
+    right.set(xlabel="epoch", ylabel="pixels", title="side of the crops")
+    for axes in (left, middle, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return _closed(figure)
+
+
+def confusion(measured: dict):
+    """Draw the confusion matrix of `evaluation.measure`: shares of each true diagnosis."""
+    matrix = pd.DataFrame(measured["confusion"]).T
+    share = matrix.div(matrix.sum(axis=1), axis=0)
+    figure, axes = plt.subplots(figsize=(WIDTH / 1.5, 4.6))
+    sns.heatmap(
+        100 * share,
+        annot=matrix,
+        fmt="d",
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        cbar_kws={"label": "% of the true diagnosis"},
+        ax=axes,
+    )
+    axes.set(xlabel="answer", ylabel="true diagnosis", title="number of images")
+    return _closed(figure)
+
+
+def recalls(measured: dict):
+    """Draw recall, with its interval, and precision of each diagnosis."""
+    classes = measured["classes"]
+    codes = list(classes)
+    figure, axes = plt.subplots(figsize=(WIDTH, 3))
+    for i, code in enumerate(codes):
+        recall = classes[code]["recall"]
+        axes.bar(i, recall["value"], color=COLOURS[code])
+        axes.vlines(i, recall["low"], recall["high"], color="black")
+        axes.plot(i + 0.25, classes[code]["precision"], "D", color="black", markersize=5)
+    mean = measured["measures"]["balanced accuracy"]["value"]
+    axes.axhline(mean, linestyle="--", color="grey")
+    axes.text(len(codes) - 0.45, mean, f"balanced\naccuracy\n{mean:.2f}", va="center")
+    axes.set_xticks(range(len(codes)), codes)
+    axes.set(ylim=(0, 1), ylabel="recall (bar), precision (diamond)", xlim=(-0.6, len(codes) + 0.5))
+    axes.grid(axis="x", visible=False)
+    return _closed(figure)
+
+
+def roc_and_precision(truth: np.ndarray, probabilities: np.ndarray, codes):
+    """Draw, for each diagnosis against the others, the ROC and the precision-recall curve.
+
+    Args:
+        truth: int (images,), columns of the true diagnoses.
+        probabilities: float (images, diagnoses).
+        codes: ISIC codes of the columns.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 4.4))
+    for i, code in enumerate(codes):
+        for display, axes in ((RocCurveDisplay, left), (PrecisionRecallDisplay, right)):
+            look = {"curve_kwargs": {"color": COLOURS[code]}, "name": code, "ax": axes}
+            display.from_predictions(truth == i, probabilities[:, i], **look)
+    left.plot([0, 1], [0, 1], "--", color="grey", linewidth=1)
+    left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC, one against the rest")
+    right.set(xlabel="recall", ylabel="precision", title="precision and recall")
+    for axes in (left, right):
+        axes.legend(fontsize="x-small", loc="lower right" if axes is left else "lower left")
+    return _closed(figure)
+
+
+def reliability(bins: pd.DataFrame, error: float):
+    """Draw the reliability diagram of `evaluation.reliability`."""
+    figure, axes = plt.subplots(figsize=(WIDTH / 2, 4))
+    axes.plot([0, 1], [0, 1], "--", color="grey", label="as sure as right")
+    sizes = 15 + 300 * bins["images"] / bins["images"].max()
+    axes.plot(bins["confidence"], bins["accuracy"], color=sns.color_palette()[0])
+    axes.scatter(bins["confidence"], bins["accuracy"], s=sizes, alpha=0.6, label="images (by area)")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the answer")
+    axes.set(ylabel="share of right answers", title=f"expected calibration error {error:.3f}")
+    axes.legend(fontsize="small", loc="upper left")
+    return _closed(figure)
+
+
+def sensitivity(malignant: np.ndarray, score: np.ndarray, points: pd.DataFrame):
+    """Draw the ROC curve of malignancy with chosen sensitivities marked."""
+    figure, axes = plt.subplots(figsize=(WIDTH / 2, 4))
+    RocCurveDisplay.from_predictions(malignant, score, ax=axes, name="malignant or precursor")
+    for wanted, row in points.iterrows():
+        axes.errorbar(
+            1 - row["specificity"],
+            wanted,
+            xerr=[[row["high"] - row["specificity"]], [row["specificity"] - row["low"]]],
+            fmt="o",
+            color="black",
+            capsize=3,
+        )
+    axes.set(xlabel="1 - specificity: benign called malignant", ylabel="sensitivity")
+    return _closed(figure)
+
+
+def groups(tables: dict[str, pd.DataFrame]):
+    """Draw the balanced accuracy of groups with its interval, one panel a grouping."""
+    heights = [len(table) for table in tables.values()]
+    figure, all_axes = plt.subplots(
+        len(tables),
+        1,
+        figsize=(WIDTH, 0.34 * sum(heights) + 0.75 * len(tables)),
+        height_ratios=heights,
+        sharex=True,
+        squeeze=False,
+    )
+    for axes, (name, table) in zip(all_axes[:, 0], tables.items(), strict=True):
+        value = table["balanced accuracy"]
+        spread = [value - table["low"], table["high"] - value]
+        axes.errorbar(value, range(len(table)), xerr=spread, fmt="o", capsize=3)
+        labels = [f"{group} ({n:,})" for group, n in table["images"].items()]
+        axes.set_yticks(range(len(table)), labels, fontsize="small")
+        axes.set(title=f"by {name} (images)", xlim=(0, 1.02), ylim=(len(table) - 0.5, -0.5))
+    axes.set_xlabel("balanced accuracy over the diagnoses that occur, 95 % interval")
+    return _closed(figure)
+
+
+def heatmaps(image: np.ndarray, maps: dict[str, np.ndarray], mask=None, columns: int = 5):
+    """Show a picture and heatmaps over it, with the lesion's outline.
+
+    Args:
+        image: uint8 RGB (size, size, 3).
+        maps: title to float (size, size) in [0, 1].
+        mask: bool (size, size) or None.
+        columns: pictures in a row.
+    """
+    rows = -(-(len(maps) + 1) // columns)
+    tile = WIDTH / columns
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, rows * (tile + 0.3)), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    axes.flat[0].imshow(image)
+    axes.flat[0].set_title("picture", fontsize="small")
+    for axis, (title, heatmap) in zip(axes.flat[1:], maps.items(), strict=False):
+        axis.imshow(image)
+        axis.imshow(heatmap, cmap=HEATMAP, vmin=0, vmax=1, alpha=0.25 + 0.6 * heatmap)
+        axis.set_title(title, fontsize="small")
+    if mask is not None:
+        for axis in axes.flat[: len(maps) + 1]:
+            _outline(axis, mask)
+    return _closed(figure)
+
+
+def faithfulness(curves: dict[str, dict[str, np.ndarray]]):
+    """Draw mean deletion and insertion curves, one line a method.
+
+    Args:
+        curves: `deletion` and `insertion`, each method to float (steps + 1,).
+    """
+    figure, all_axes = plt.subplots(1, len(curves), figsize=(WIDTH, 3.6), sharey=True)
+    markers = "osD^v<>pX*"
+    for axes, (name, lines) in zip(all_axes, curves.items(), strict=True):
+        for marker, (method, curve) in zip(markers, lines.items(), strict=False):
+            share = np.linspace(0, 100, len(curve))
+            axes.plot(share, curve, marker=marker, markevery=4, markersize=5, label=method)
+        axes.set(title=name, xlabel="% of the pixels, most important first", ylim=(0, None))
+    all_axes[0].set_ylabel("probability of the diagnosis")
+    all_axes[-1].legend(fontsize="x-small", bbox_to_anchor=(1, 1), loc="upper left")
+    return _closed(figure)
+
+
+def lines(frame: pd.DataFrame, label: str, ylabel: str):
+    """Draw one line a column over the rows."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3))
+    sns.lineplot(frame, markers=True, dashes=True, markersize=8, ax=axes)
+    axes.set(xlabel=label, ylabel=ylabel)
+    axes.tick_params(axis="x", labelsize="small")
+    axes.legend(fontsize="small", bbox_to_anchor=(1, 1), loc="upper left")
+    return _closed(figure)

@@ -1,0 +1,189 @@
+"""The notebooks: one shape for all, and papermill runs; nbval compares their outputs."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from conftest import ROOT
+
+from skin_cancer import Classifier, app, bundle
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+HEADINGS = ["Imports", "Parameters", "Summary", "What's next"]
+TABLE = ["Reads", "Writes", "Takes", "Needs"]
+TINY = {"image_size": 64, "first_image_size": 64, "epochs": 1, "seed": 5}
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def test_they_are_numbered_without_a_gap():
+    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
+
+
+def test_first_cell_says_what_it_answers_reads_writes_takes_and_needs(notebook):
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown"
+    assert re.match(r"# \d\. \w+\n", first.source)
+    assert "**Question.**" in first.source
+    rows = re.findall(r"^\| \*\*(\w+)\*\* \| (.+) \|$", first.source, re.MULTILINE)
+    assert [name for name, _ in rows] == TABLE
+    assert re.search(r"on \d CPU cores", dict(rows)["Takes"])
+    assert "`" in dict(rows)["Reads"]
+
+
+def test_sections_come_in_the_same_order(notebook):
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert [heading for heading in found if heading in HEADINGS] == HEADINGS
+    assert found[:2] == HEADINGS[:2]
+    assert found[-2:] == HEADINGS[-2:]
+    assert len(found) > len(HEADINGS)
+
+
+def test_imports_and_versions_come_first_then_one_cell_of_parameters(notebook):
+    cells = code_cells(notebook)
+    assert "notebook.start(" in cells[0].source
+    imports = re.compile(r"^(import|from) ", re.MULTILINE)
+    late = [cell.source for cell in cells[1:] if imports.search(cell.source)]
+    assert all(source.startswith("from skin_cancer.download") for source in late)
+    assert [i for i, cell in enumerate(cells) if "parameters" in tags(cell)] == [1]
+    lines = cells[1].source.splitlines()
+    assert all(re.match(r"\w+: [\w\[\]]+ = \S+ +# \w", line) for line in lines)
+    assert "notebook.parameters(globals())" in cells[2].source
+
+
+def test_cells_are_short_and_hold_no_logic(notebook):
+    for cell in code_cells(notebook):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert len(lines) <= 15, cell.source
+        assert not re.search(r"^\s*class ", cell.source, re.MULTILINE)
+        for body in re.findall(r"^def .+:\n((?:    .*\n?|\n)+)", cell.source, re.MULTILINE):
+            assert len(body.strip().splitlines()) <= 5, cell.source
+
+
+def test_nothing_names_a_machine(notebook):
+    text = json.dumps(notebook)
+    assert not re.search(r"[\" '(=](/home|/Users|/root|/tmp|/work|/opt|[A-Z]:\\\\)", text)
+
+
+def test_executed_in_order_with_outputs_and_no_other_metadata(notebook):
+    cells = code_cells(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert sum(bool(cell.outputs) for cell in cells) >= len(cells) / 2
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}
+        assert set(tags(cell)) <= {"parameters", "progress"}
+    for cell in cells:
+        assert not any(output.output_type == "error" for output in cell.outputs)
+        assert ("progress" in tags(cell)) <= (not cell.outputs)
+
+
+def test_an_output_that_is_not_compared_has_a_reason(notebook):
+    for cell in code_cells(notebook):
+        if "NBVAL_IGNORE_OUTPUT" in cell.source:
+            assert re.match(r"# NBVAL_IGNORE_OUTPUT\n# \(.{10,}\)\n", cell.source)
+
+
+def test_readme_has_every_notebook_in_its_table():
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"^\| \[\d\. .+\]\(notebooks/(.+?)\.ipynb\)", readme, re.MULTILINE) == [
+        path.stem for path in NOTEBOOKS
+    ]
+
+
+def run(name, folder, **parameters):
+    """Run a notebook by papermill and return the folder that it wrote to."""
+    (source,) = (path for path in NOTEBOOKS if path.stem.endswith(name))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / source.name
+    parameters = {**parameters, "output": str(folder)}
+    papermill.execute_notebook(source, target, parameters, progress_bar=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The output folder of a training of another size, seed and length than the default."""
+    return run("training", tmp_path_factory.mktemp("trained"), **TINY)
+
+
+def test_a_trained_bundle_is_taken_by_classifier_and_app(trained, picture):
+    classifier = Classifier.load(trained / "bundle")
+    assert classifier.description.input_size == 64
+    assert classifier.predict(picture).diagnosis in classifier.description.diagnoses
+    assert trained.name in app.Page(classifier).root.children[-1].value
+    card = (trained / "bundle" / bundle.CARD).read_text()
+    assert "the synthetic sample" in card
+    assert "HAM10000" not in card
+
+
+def test_two_runs_of_one_seed_give_the_same_weights(trained, tmp_path):
+    again = run("training", tmp_path, **TINY)
+    for name in bundle.GRAPHS.values():
+        ours, theirs = (folder / "bundle" / name for folder in (again, trained))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.parametrize("part", ["holdout", "0", "test"])
+def test_a_trained_bundle_can_be_measured(trained, tmp_path, part):
+    output = run("evaluation", tmp_path, bundle=str(trained / "bundle"), part=part, save=True)
+    metrics = json.loads((output / "metrics.json").read_text())
+    words = "fold 0" if part == "0" else part
+    assert metrics["title"] == f"synthetic sample, {words}"
+    assert 0 <= metrics["measures"]["balanced accuracy"]["value"] <= 1
+    assert {"sex", "age", "site", "dx_type"} == set(metrics["groups"])
+    saved = bundle.read(trained / "bundle")
+    assert metrics["title"] in saved.metrics
+    assert all((trained / "bundle" / figure).is_file() for figure in saved.figures)
+
+
+def test_a_part_that_was_trained_on_stops_the_run(trained, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="can only be measured on test or"):
+        run("evaluation", tmp_path, bundle=str(trained / "bundle"), part="3")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("epoch", "3", "epoch is unknown"),
+        ("epochs", "three", "epochs='three' is not of type int"),
+        ("epochs", "0", "Impossible training parameters: epochs=0"),
+        ("backbone", "NoSuchNet", "No backbone 'NoSuchNet'"),
+    ],
+)
+def test_a_wrong_parameter_stops_the_training_and_is_named(tmp_path, name, value, words):
+    command = [Path(sys.executable).with_name("papermill"), "notebooks/03_training.ipynb"]
+    options = [tmp_path / "out.ipynb", "-p", "output", str(tmp_path / "run"), "-p", name, value]
+    done = subprocess.run(
+        [*command, *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def test_help_shows_type_and_meaning_of_each_parameter():
+    command = [Path(sys.executable).with_name("papermill"), "--help-notebook"]
+    for path in NOTEBOOKS:
+        shown = subprocess.run([*command, path], capture_output=True, text=True, check=True).stdout
+        parameters = code_cells(nbformat.read(path, as_version=4))[1].source.splitlines()
+        for line in parameters:
+            name, kind, meaning = re.match(r"(\w+): (\S+) = .+?# (.+)", line).groups()
+            assert f"{name}: {kind} (default" in shown
+            assert meaning.split()[0] in shown
