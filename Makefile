@@ -2,7 +2,6 @@
 PYTHON ?= python3
 PORT ?= 8866
 BUNDLE ?=
-DATA ?= sample
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := $(wildcard skin_cancer/page/share/jupyter/voila/templates/skin_cancer/*)
@@ -18,11 +17,11 @@ app: $(VENV)/app.done  ## Serve the upload page (PORT=8866, BUNDLE=models/...)
 lab: $(VENV)/notebooks.done  ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
-notebooks: $(VENV)/notebooks.done  ## Run all notebooks and say how long each took (DATA=sample)
+notebooks: $(VENV)/notebooks.done  ## Run all notebooks on the sample and say how long each took
 	@mkdir -p runs/notebooks
 	@for notebook in notebooks/*.ipynb; do \
 		start=$$(date +%s); \
-		$(BIN)/papermill --log-level WARNING $$notebook runs/$$notebook -p data "$(DATA)" || exit 1; \
+		$(BIN)/papermill --log-level WARNING $$notebook runs/$$notebook || exit 1; \
 		echo "$$notebook: $$(($$(date +%s) - start)) s"; \
 	done
 

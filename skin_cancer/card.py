@@ -229,7 +229,7 @@ def result(title: str, measured: dict) -> str:
             f"| **{code}** | " + " | ".join(str(row[c]) for c in codes) + " |"
             for code, row in codes.items()
         ),
-        figures="".join(_figure(title, *item) for item in measured.get("figures", {}).items()),
+        figures=_figures(title, measured),
         **{k: measured[k] for k in ("images", "lesions", "graph", "views", "resamples", "command")},
     )
 
@@ -246,5 +246,8 @@ def _class(code, value):
     )
 
 
-def _figure(title, name, caption):
-    return f"\n\n![{title}: {caption}](figures/{name})"
+def _figures(title, measured):
+    files = measured.get("figures", {})
+    shown = [f"![{title}: {caption}](figures/{name})" for name, caption in files.items()]
+    drawn = f"Drawn by `{measured['figure_command']}`." if files else ""
+    return "".join(f"\n\n{part}" for part in (drawn, *shown) if part)

@@ -391,7 +391,10 @@ def how_measured(table: pd.DataFrame, part: str, views: int, graph: str) -> dict
     command = f"python -m skin_cancer.evaluation --bundle BUNDLE --data DATA --part {part}"
     command += "" if views == 1 else f" --views {views}"
     command += "" if graph == "float" else f" --graph {graph}"
-    return {"title": title, "command": command, "views": views, "graph": graph}
+    notebook = "papermill notebooks/04_evaluation.ipynb OUTPUT.ipynb -p bundle BUNDLE -p data DATA"
+    notebook += f" -p part {part} -p views {views} -p graph {graph} -p save True"
+    made = {"command": command, "figure_command": notebook}
+    return {"title": title, **made, "views": views, "graph": graph}
 
 
 def save(folder, measured: dict, figures: dict[str, bytes] | None = None) -> None:

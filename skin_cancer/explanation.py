@@ -113,7 +113,8 @@ def score_cam(network, image, target):
     """Channels weighted by the score of what they show (Wang et al. 2020, "Score-CAM", section 3).
 
     To spare time, only the `CHANNELS` channels that vary most over the picture are used, as in
-    "Faster Score-CAM". The score of the baseline is common to all and cancels in the softmax.
+    "Faster Score-CAM". The score of the baseline is common to all and cancels in the softmax. No
+    weight is negative: unlike the others, it also shows something where all speaks against.
     """
     features, _ = _last_features(network, image, target)
     strongest = features.std(axis=(0, 1)).argsort()[-CHANNELS:]
@@ -291,6 +292,8 @@ def randomised(network: keras.Model, seed: int) -> Iterator[tuple[str, keras.Mod
 
 def similarity(heatmap: np.ndarray, other: np.ndarray) -> float:
     """Return Spearman's rank correlation of two heatmaps, in [-1, 1]; NaN if one is constant."""
+    if np.ptp(heatmap) == 0 or np.ptp(other) == 0:
+        return math.nan
     return float(spearmanr(heatmap.ravel(), other.ravel()).statistic)
 
 

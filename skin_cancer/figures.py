@@ -256,7 +256,7 @@ def recalls(measured: dict):
         axes.plot(i + 0.25, classes[code]["precision"], "D", color="black", markersize=5)
     mean = measured["measures"]["balanced accuracy"]["value"]
     axes.axhline(mean, linestyle="--", color="grey")
-    axes.text(len(codes) - 0.45, mean, f"balanced\naccuracy\n{mean:.2f}", va="center")
+    axes.text(len(codes) - 0.45, mean, f"balanced\naccuracy\n{mean:.2f}", va="bottom")
     axes.set_xticks(range(len(codes)), codes)
     axes.set(ylim=(0, 1), ylabel="recall (bar), precision (diamond)", xlim=(-0.6, len(codes) + 0.5))
     axes.grid(axis="x", visible=False)
