@@ -121,7 +121,7 @@ Confusion matrix, images; rows are the true diagnosis, columns the answer:
 
 | | {columns} |
 |---|{rule}
-{matrix}{figures}"""
+{matrix}{illustrations}"""
 
 
 def model_card(description) -> str:
@@ -229,7 +229,7 @@ def result(title: str, measured: dict) -> str:
             f"| **{code}** | " + " | ".join(str(row[c]) for c in codes) + " |"
             for code, row in codes.items()
         ),
-        figures=_figures(title, measured),
+        illustrations=_illustrations(title, measured),
         **{k: measured[k] for k in ("images", "lesions", "graph", "views", "resamples", "command")},
     )
 
@@ -246,8 +246,23 @@ def _class(code, value):
     )
 
 
-def _figures(title, measured):
-    files = measured.get("figures", {})
-    shown = [f"![{title}: {caption}](figures/{name})" for name, caption in files.items()]
-    drawn = f"Drawn by `{measured['figure_command']}`." if files else ""
-    return "".join(f"\n\n{part}" for part in (drawn, *shown) if part)
+def _illustrations(title, measured):
+    """Return tables and figures, those of one command together."""
+    tables, figures = measured.get("tables", {}), measured.get("figures", {})
+    commands = dict.fromkeys(item["command"] for item in (*tables.values(), *figures.values()))
+    parts = []
+    for command in commands:
+        parts.append(f"By `{command}`:")
+        parts += [_table(c, table) for c, table in tables.items() if table["command"] == command]
+        parts += [
+            f"![{title}: {figure['caption']}](figures/{name})"
+            for name, figure in figures.items()
+            if figure["command"] == command
+        ]
+    return "".join(f"\n\n{part}" for part in parts)
+
+
+def _table(caption, table):
+    rows = [table["columns"], ["---"] * len(table["columns"]), *table["rows"]]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([f"{caption}:", "", *lines])

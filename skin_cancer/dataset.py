@@ -294,8 +294,9 @@ def _check(folder, layout, table, paths):
         ),
         "images without a known diagnosis": _unknown(table),
         "image ids that stand twice": _ids(table, table["image_id"].duplicated()),
-        "lesions with more than one diagnosis": _inconsistent_lesions(table),
     }
+    if layout is not ISIC_2019_TRAINING:  # whose publishers do not promise it
+        checks["lesions with more than one diagnosis"] = _inconsistent_lesions(table)
     if paths:
         absent = ~table["image_id"].isin(paths.keys())
         checks["images named in the table but absent"] = _ids(table, absent)
@@ -311,7 +312,8 @@ def _check(folder, layout, table, paths):
 def _finished(folder, table, paths, layout):
     drawn = table["image_id"].str.startswith(ID_PREFIX).all()
     known = {"unknown": pd.NA}
-    masks = {path.stem.removesuffix("_segmentation"): path for path in _mask_files(folder)}
+    files = (folder / MASKS).glob("*_segmentation.png")
+    masks = {path.stem.removesuffix("_segmentation"): path for path in files}
     table = table.drop(columns="dx").assign(
         age=pd.to_numeric(table["age"], errors="coerce").astype(float),
         sex=table["sex"].replace(known),
@@ -321,10 +323,6 @@ def _finished(folder, table, paths, layout):
         mask=[masks.get(image_id) for image_id in table["image_id"]],
     )
     return table.sort_values("image_id", ignore_index=True)
-
-
-def _mask_files(folder):
-    return (folder / MASKS).glob("*_segmentation.png")
 
 
 def _unknown(table):

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from skin_cancer import bundle, card, dataset
 from skin_cancer.classifier import MAX_VIEWS, Classifier
 from skin_cancer.diagnoses import BY_CODE
-from skin_cancer.errors import DatasetError, SkinCancerError
+from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
@@ -391,30 +391,71 @@ def how_measured(table: pd.DataFrame, part: str, views: int, graph: str) -> dict
     command = f"python -m skin_cancer.evaluation --bundle BUNDLE --data DATA --part {part}"
     command += "" if views == 1 else f" --views {views}"
     command += "" if graph == "float" else f" --graph {graph}"
-    notebook = "papermill notebooks/04_evaluation.ipynb OUTPUT.ipynb -p bundle BUNDLE -p data DATA"
-    notebook += f" -p part {part} -p views {views} -p graph {graph} -p save True"
-    made = {"command": command, "figure_command": notebook}
-    return {"title": title, **made, "views": views, "graph": graph}
+    return {"title": title, "command": command, "views": views, "graph": graph}
 
 
-def save(folder, measured: dict, figures: dict[str, bytes] | None = None) -> None:
-    """Write measures and figures into a bundle and its card; those of the same title are replaced.
+def save(folder, measured: dict) -> None:
+    """Write measures into a bundle and its card; those of the same title are replaced.
 
     Args:
         folder: the bundle's folder.
         measured: as `evaluate` returns it.
-        figures: caption to PNG file; none of them may show an image of a dataset.
 
     Raises:
         BundleError: the bundle is damaged or cannot be written.
     """
     description = bundle.read(folder)
-    title = measured["title"]
-    files = {_file_name(title, caption): (caption, png) for caption, png in (figures or {}).items()}
-    captions = {name: caption for name, (caption, _) in files.items()}
-    metrics = {**description.metrics, title: {**measured, "figures": captions}}
-    changed = dataclasses.replace(description, metrics=metrics)
-    bundle.write(folder, changed, folder, {name: png for name, (_, png) in files.items()})
+    kept = description.metrics.get(measured["title"], {})
+    more = {name: kept.get(name, {}) for name in ("tables", "figures")}
+    _write_metrics(folder, description, measured["title"], measured | more)
+
+
+def illustrate(
+    folder,
+    title: str,
+    command: str,
+    tables: dict[str, pd.DataFrame],
+    figures: dict[str, bytes],
+) -> None:
+    """Add tables and figures to the measures of a title in a bundle and its card.
+
+    Args:
+        folder: the bundle's folder.
+        title: of the measures, as `how_measured` gives it.
+        command: what made them.
+        tables: caption to table; those of the same caption are replaced.
+        figures: caption to PNG file, likewise; none may show an image of a dataset.
+
+    Raises:
+        BundleError: the bundle is damaged, cannot be written, or has no measures of that title.
+    """
+    description = bundle.read(folder)
+    if title not in description.metrics:
+        raise BundleError(
+            f"{folder} has no measures of {title}. Save them first: -p save True in notebook 4."
+        )
+    kept = description.metrics[title]
+    files = {_file_name(title, caption): caption for caption in figures}
+    measured = {
+        **kept,
+        "tables": kept.get("tables", {})
+        | {caption: _plain(table, command) for caption, table in tables.items()},
+        "figures": kept.get("figures", {})
+        | {name: {"caption": caption, "command": command} for name, caption in files.items()},
+    }
+    drawn = {name: figures[caption] for name, caption in files.items()}
+    _write_metrics(folder, description, title, measured, drawn)
+
+
+def _write_metrics(folder, description, title, measured, figures=None):
+    metrics = {**description.metrics, title: measured}
+    bundle.write(folder, dataclasses.replace(description, metrics=metrics), folder, figures)
+
+
+def _plain(table, command):
+    """Return a table as text, fit for JSON and the card."""
+    table = table.reset_index().map(lambda v: f"{v:.2f}" if isinstance(v, float) else str(v))
+    return {"columns": list(table), "rows": table.to_numpy().tolist(), "command": command}
 
 
 def _file_name(title, caption):

@@ -114,7 +114,7 @@ def score_cam(network, image, target):
 
     To spare time, only the `CHANNELS` channels that vary most over the picture are used, as in
     "Faster Score-CAM". The score of the baseline is common to all and cancels in the softmax. No
-    weight is negative: unlike the others, it also shows something where all speaks against.
+    weight is negative, so that something shows even where nothing speaks for the diagnosis.
     """
     features, _ = _last_features(network, image, target)
     strongest = features.std(axis=(0, 1)).argsort()[-CHANNELS:]
@@ -199,8 +199,8 @@ def deletion(
 ) -> np.ndarray:
     """Follow the probability while the picture is erased, most important pixels first.
 
-    Petsiuk et al. 2018, "RISE", section 4.1, with the mean colour in place of grey. A faithful
-    heatmap gives a small `area`. Pixels of equal importance go row by row.
+    Petsiuk et al. 2018, "RISE", section 4; what is erased takes the mean colour. A faithful heatmap
+    gives a small `area`. Pixels of equal importance go row by row.
 
     Args:
         score: as `probability` returns it.
@@ -219,7 +219,7 @@ def insertion(
 ) -> np.ndarray:
     """Follow the probability while a blurred picture becomes sharp, most important pixels first.
 
-    Petsiuk et al. 2018, "RISE", section 4.1, with a stronger blur, since a lesion can be told by
+    Petsiuk et al. 2018, "RISE", section 4, with a stronger blur, since a lesion can be told by
     its mere outline. A faithful heatmap gives a large `area`.
 
     Args:

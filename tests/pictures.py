@@ -57,3 +57,21 @@ def write_ham10000(folder, lesions=8):
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table.to_csv(folder / "HAM10000_metadata.csv", index=False)
     return table
+
+
+def write_isic2019(folder, lesions=8):
+    """Write a synthetic dataset in the layout of ISIC 2019: eight diagnoses."""
+    images = folder / "ISIC_2019_Training_Input"
+    images.mkdir(parents=True)
+    codes = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
+    rows = []
+    for number, code in enumerate(code for code in codes[:-1] for _ in range(lesions)):
+        name = f"ISIC_{number:07d}"
+        (images / f"{name}.jpg").write_bytes(encoded(lesion(96, 72, seed=number)))
+        rows.append([name, *(float(code == other) for other in codes)])
+    truth = pd.DataFrame(rows, columns=["image", *codes])
+    truth.to_csv(folder / "ISIC_2019_Training_GroundTruth.csv", index=False)
+    details = pd.DataFrame({"image": truth["image"], "age_approx": 55, "sex": "female"})
+    details["anatom_site_general"] = "head/neck"
+    details["lesion_id"] = [f"L{i}" if i % 2 else None for i in range(len(details))]
+    details.to_csv(folder / "ISIC_2019_Training_Metadata.csv", index=False)

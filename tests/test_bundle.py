@@ -6,10 +6,11 @@ from pathlib import Path
 import cv2
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from pictures import lesion
 
-from skin_cancer import bundle
+from skin_cancer import bundle, evaluation
 from skin_cancer.classifier import Classifier
 from skin_cancer.errors import BundleError
 from skin_cancer.imaging import centre_square
@@ -36,7 +37,7 @@ def test_the_shipped_bundle_is_whole_and_small():
     assert description.diagnoses == ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
     assert sum(description.prior.values()) == pytest.approx(1)
     assert description.input_size >= 224
-    size = sum(path.stat().st_size for path in bundle.DEFAULT_BUNDLE.iterdir())
+    size = sum(path.stat().st_size for path in bundle.DEFAULT_BUNDLE.rglob("*"))
     assert size < 30e6
 
 
@@ -88,6 +89,28 @@ def test_writing_replaces_the_bundle_and_its_card(copy):
     assert bundle.read(copy) == description
     assert (copy / bundle.CARD).read_text().startswith("# another")
     assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
+
+
+def test_tables_and_figures_are_kept_checked_and_shown_in_the_card(copy):
+    title = "HAM10000, holdout"
+    table = pd.DataFrame({"sex": ["female"], "recall": [0.5]}).set_index("sex")
+    for png in (b"old", b"new"):
+        evaluation.illustrate(copy, title, "COMMAND", {"By someone": table}, {"a curve": png})
+    evaluation.save(copy, {**bundle.read(copy).metrics[title], "title": title})
+    card = (copy / bundle.CARD).read_text()
+    assert card.count("By `COMMAND`:") == 1
+    assert "| sex | recall |\n| --- | --- |\n| female | 0.50 |" in card
+    assert "![HAM10000, holdout: a curve](figures/ham10000_holdout_a_curve.png)" in card
+    figure = copy / bundle.FIGURES / "ham10000_holdout_a_curve.png"
+    assert figure.read_bytes() == b"new"
+    figure.write_bytes(b"other")
+    with pytest.raises(BundleError, match=figure.name):
+        bundle.read(copy)
+
+
+def test_nothing_is_added_to_measures_that_are_not_there(copy):
+    with pytest.raises(BundleError, match="no measures of ISIC 2018, test"):
+        evaluation.illustrate(copy, "ISIC 2018, test", "COMMAND", {}, {})
 
 
 def test_a_failed_write_keeps_the_old_bundle(copy, tmp_path):

@@ -2,7 +2,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from pictures import encoded, lesion
+from pictures import encoded, lesion, write_isic2019
 
 from skin_cancer import dataset
 from skin_cancer.errors import DatasetError
@@ -170,20 +170,13 @@ def test_training_set_of_the_challenge_with_its_lesions(tmp_path):
 
 
 def test_isic_2019_has_eight_diagnoses(tmp_path):
-    ids = [f"ISIC_{i}" for i in range(8)]
-    columns = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
-    pictures(tmp_path / "ISIC_2019_Training_Input", ids)
-    rows = [[name, *[float(i == j) for j in range(9)]] for i, name in enumerate(ids)]
-    truth(tmp_path / "ISIC_2019_Training_GroundTruth.csv", rows, columns)
-    details = pd.DataFrame({"image": ids, "age_approx": 55, "anatom_site_general": "head/neck"})
-    details.assign(lesion_id=["L1", "L2", *[None] * 6], sex="female").to_csv(
-        tmp_path / "ISIC_2019_Training_Metadata.csv", index=False
-    )
+    write_isic2019(tmp_path)
     table = dataset.read(tmp_path)
     assert dataset.codes(table) == ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC", "SCC")
-    assert table["diagnosis"].tolist() == list(dataset.codes(table))
-    assert table["lesion_id"].tolist() == ["L1", "L2", *ids[2:]]
+    assert table["diagnosis"].value_counts()[list(dataset.codes(table))].tolist() == [8] * 8
+    assert table["lesion_id"].tolist()[:3] == ["ISIC_0000000", "L1", "ISIC_0000002"]
     assert set(table["age"]) == {55}
+    assert set(table["localization"]) == {"head/neck"}
     assert dataset.title(table) == "ISIC 2019"
 
 

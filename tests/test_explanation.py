@@ -179,10 +179,19 @@ def test_occlusion_finds_the_only_patch_that_counts():
     assert not heatmap[~square(start=40 - reach, side=12 + 2 * reach)].any()
 
 
+def test_occlusion_weighs_the_edge_like_the_middle():
+    chequered = (np.indices((64, 64, 3))[:2].sum(axis=0) % 2 * 200 + 40).astype("uint8")
+    fall = explanation.occlusion(brightness_network(), chequered, TARGET)
+    assert 0 < fall.max() == pytest.approx(fall.min(), rel=1e-3)
+
+
 def test_integrated_gradients_sum_to_the_difference_of_the_logits(network):
-    grey = np.full_like(PICTURE, PICTURE.mean(axis=(0, 1)).round())
-    shown, blank = target_logit(network.predict(np.stack([PICTURE, grey]), verbose=0))
-    total = explanation.integrated_gradients(network, PICTURE, TARGET).sum()
+    """Even where the blur meets the edge of the picture."""
+    picture = PICTURE.copy()
+    picture[:20, :20] = 250
+    grey = np.full_like(picture, picture.mean(axis=(0, 1)).round())
+    shown, blank = target_logit(network.predict(np.stack([picture, grey]), verbose=0))
+    total = explanation.integrated_gradients(network, picture, TARGET).sum()
     assert abs(shown - blank) > 0.01
     assert total == pytest.approx(shown - blank, rel=0.02)
 

@@ -39,7 +39,7 @@ def test_they_are_numbered_without_a_gap():
 def test_first_cell_says_what_it_answers_reads_writes_takes_and_needs(notebook):
     first = notebook.cells[0]
     assert first.cell_type == "markdown"
-    assert re.match(r"# \d\. \w+\n", first.source)
+    assert re.match(r"# \d\. \w[\w ]+\n", first.source)
     assert "**Question.**" in first.source
     rows = re.findall(r"^\| \*\*(\w+)\*\* \| (.+) \|$", first.source, re.MULTILINE)
     assert [name for name, _ in rows] == TABLE

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import ROOT, TINY, shell
+from pictures import write_isic2019
 
 from skin_cancer import Classifier, DatasetError, TrainingError, bundle, dataset, training
 from skin_cancer.training import CHECKPOINT, TrainingConfig, crop_size
@@ -65,6 +66,22 @@ def test_a_run_ends_with_a_bundle_that_the_classifier_takes(tiny_run, picture):
     card = (tiny_run / "bundle" / bundle.CARD).read_text()
     assert "Not measured yet" in card
     assert description.training["provenance"]["data_sha256"] in card
+
+
+def test_eight_diagnoses_of_isic_2019(tmp_path, picture):
+    write_isic2019(tmp_path / "data")
+    small = ("--image-size=32", "--first-image-size=32", "--batch-size=16", "--epochs=1")
+    options = [f"--data={tmp_path / 'data'}", f"--output={tmp_path / 'run'}", *small]
+    done = shell("training", *options)
+    assert done.returncode == 0, done.stderr
+    classifier = Classifier.load(tmp_path / "run" / "bundle")
+    assert classifier.description.diagnoses[-1] == "SCC"
+    prediction = classifier.predict(picture)
+    malignant = sum(prediction.probabilities[code] for code in ("MEL", "BCC", "AKIEC", "SCC"))
+    assert prediction.malignancy == pytest.approx(malignant)
+    card = (tmp_path / "run" / "bundle" / bundle.CARD).read_text()
+    assert "squamous cell carcinoma" in card
+    assert "lesions of ISIC 2019" in card
 
 
 def test_a_killed_run_ends_with_the_same_weights(ham10000, tiny_run, tmp_path):
