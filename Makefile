@@ -28,7 +28,7 @@ notebooks: $(VENV)/notebooks.done  ## Run all notebooks on the sample and say ho
 outputs: $(VENV)/test.done  ## Run all notebooks in place and keep their outputs
 	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace notebooks/*.ipynb \
-		--TagRemovePreprocessor.remove_all_outputs_tags=progress
+		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=progress
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
 test: $(VENV)/test.done  ## Run all tests

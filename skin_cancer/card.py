@@ -19,7 +19,7 @@ DATASETS = {
         "The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019).",
         "ISIC 2019 comes from clinics in Austria, Australia, Spain and the United States, mostly "
         "from\n  light skin. On other cameras, other clinics and darker skin expect less; this was "
-        "not measured\n  for this model.",
+        "not measured\n  for this model. Its AK, here AKIEC, is not quite HAM10000's AKIEC.",
     ),
     "synthetic sample": (
         "the synthetic sample, drawings made by this project",

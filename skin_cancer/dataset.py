@@ -109,7 +109,9 @@ def read(folder) -> pd.DataFrame:
         One row an image, sorted by `image_id`: `image_id`, `lesion_id`, `diagnosis` (ISIC code),
         `dx_type` (how it was confirmed), `age` (years), `sex`, `localization`, `dataset` (its
         source), each of the last five missing where unknown; `collection` (the dataset's name),
-        `path`, and `mask`, the path of the lesion's mask or None.
+        `path`, and `mask`, the path of the lesion's mask or None. In ISIC 2019 some images name no
+        lesion: each counts as one of its own. What is called AK there is AKIEC here, though
+        HAM10000 counts intraepithelial carcinoma in it as well.
 
     Raises:
         DatasetError: lists everything that is wrong with the folder and what to do.
@@ -176,7 +178,12 @@ def split(table: pd.DataFrame, seed: int = SPLIT_SEED) -> pd.DataFrame:
     Raises:
         DatasetError: a diagnosis has too few lesions to be in every part.
     """
-    lesions = table.drop_duplicates("lesion_id").set_index("lesion_id")["diagnosis"].sort_index()
+    lesions = (
+        table.sort_values("image_id")
+        .drop_duplicates("lesion_id")
+        .set_index("lesion_id")["diagnosis"]
+        .sort_index()
+    )
     rare = lesions.value_counts().loc[lambda counts: counts < FOLDS + 2]
     if len(rare):
         raise DatasetError(

@@ -22,6 +22,7 @@ from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
+GROUP_LESIONS = 20
 TEST = "test"
 DATA_HELP = "dataset folder, or sample; without it ISIC_DATA_DIR"
 PART_HELP = "holdout, the validation fold, or test for the official test set of ISIC 2018"
@@ -206,21 +207,23 @@ def operating_points(
     weights = _resampled_weights(table, truth_of(table, codes), np.random.default_rng(seed))
     order = np.argsort(-score)
     score, found = score[order], malignant[order]
+    last = np.searchsorted(-score, -score, side="right") - 1  # of those with an equal score
     rows = []
     for wanted in sensitivities:
         once, drawn = (
-            _specificity(found, w, wanted) for w in (np.ones((1, len(score))), weights[:, order])
+            _specificity(found, w, wanted, last)
+            for w in (np.ones((1, len(score))), weights[:, order])
         )
         position, specificity = once[0][0], _interval(once[1][0], drawn[1])
         rows.append({"sensitivity": wanted, "threshold": float(score[position]), **specificity})
     return pd.DataFrame(rows).rename(columns={"value": "specificity"}).set_index("sensitivity")
 
 
-def _specificity(malignant, weights, sensitivity):
+def _specificity(malignant, weights, sensitivity, last):
     """Walk down from the highest score until enough is found: position, share left benign."""
     hit = np.cumsum(weights * malignant, axis=1)
     false_alarm = np.cumsum(weights * ~malignant, axis=1)
-    position = (hit < sensitivity * hit[:, -1:] - 1e-9).sum(axis=1)
+    position = last[(hit < sensitivity * hit[:, -1:] - 1e-9).sum(axis=1)]
     rows = np.arange(len(weights))
     return position, 1 - false_alarm[rows, position] / false_alarm[:, -1]
 
@@ -238,9 +241,9 @@ def by_group(
         seed: of the bootstrap.
 
     Returns:
-        One row a group: `images`, `lesions`, `diagnoses` (how many occur), `balanced accuracy`
-        over those, its interval `low` to `high`, and the `ROC AUC` of malignant or precursor
-        against benign, missing where only one of them occurs.
+        One row a group of `GROUP_LESIONS` lesions or more: `images`, `lesions`, `diagnoses` (how
+        many occur), `mean recall` of those, its interval `low` to `high`, and the `ROC AUC` of
+        malignant or precursor against benign, missing where only one of them occurs.
     """
     truth, answers = truth_of(table, codes), probabilities.argmax(axis=1)
     malignant, score = malignant_of(table), malignancy(probabilities, codes)
@@ -248,6 +251,8 @@ def by_group(
     for group in groups.dropna().unique():
         mask = (groups == group).fillna(False).to_numpy(bool)
         part = table[mask]
+        if part["lesion_id"].nunique() < GROUP_LESIONS:
+            continue
         occurring, local = np.unique(truth[mask], return_inverse=True)
         right = np.where(answers[mask] == truth[mask], local, -1)
         weights = _resampled_weights(part, truth[mask], np.random.default_rng(seed))
@@ -261,8 +266,9 @@ def by_group(
             **_interval(value, drawn),
             "ROC AUC": roc_auc_score(malignant[mask], score[mask]) if both else np.nan,
         }
-    found = pd.DataFrame.from_dict(rows, orient="index").rename_axis(groups.name)
-    return found.rename(columns={"value": "balanced accuracy"}).sort_index()
+    columns = ["images", "lesions", "diagnoses", "value", "low", "high", "ROC AUC"]
+    found = pd.DataFrame(rows.values(), index=list(rows), columns=columns).rename_axis(groups.name)
+    return found.rename(columns={"value": "mean recall"}).sort_index()
 
 
 def worst_mistakes(
@@ -454,8 +460,14 @@ def _write_metrics(folder, description, title, measured, figures=None):
 
 def _plain(table, command):
     """Return a table as text, fit for JSON and the card."""
-    table = table.reset_index().map(lambda v: f"{v:.2f}" if isinstance(v, float) else str(v))
+    table = table.reset_index().map(_cell)
     return {"columns": list(table), "rows": table.to_numpy().tolist(), "command": command}
+
+
+def _cell(value):
+    if isinstance(value, float):
+        return "-" if np.isnan(value) else f"{value:.2f}"
+    return str(value)
 
 
 def _file_name(title, caption):

@@ -184,14 +184,39 @@ METHODS: dict[str, Callable] = {
 }
 
 
-def probability(network: keras.Model, target: int) -> Callable:
+def probability(network: keras.Model, target: int, prior) -> Callable:
     """Return the `score` that `deletion` and `insertion` ask for.
 
+    Args:
+        network: as in `explain`.
+        target: index of the diagnosis.
+        prior: share of each diagnosis among the training images, (diagnoses,).
+
     Returns:
-        A function of uint8 RGB (n, size, size, 3) to float (n,), the probability of the diagnosis:
-        the softmax of the logits, which assumes the frequencies of the training images.
+        A function of uint8 RGB (n, size, size, 3) to float (n,), the probability of the diagnosis
+        if all are equally frequent, as the app shows it.
     """
-    return lambda images: softmax(_logits(network, images), axis=1)[:, target]
+    shift = np.log(np.asarray(prior))
+    return lambda images: softmax(_logits(network, images) - shift, axis=1)[:, target]
+
+
+def uninformed(size: int, seed: int) -> dict[str, np.ndarray]:
+    """Return heatmaps that know nothing of picture or network, to compare others with.
+
+    Args:
+        size: side of the picture in pixels.
+        seed: of the random places.
+
+    Returns:
+        `random places`: as coarse and smooth as a class activation map; `centre`: a hill in the
+        middle, where photographers put lesions. Float32 (size, size) in [0, 1].
+    """
+    places = np.random.default_rng(seed).random((size // 32, size // 32), np.float32)
+    hill = cv2.getGaussianKernel(size, size / 6).astype(np.float32)
+    return {
+        "random places": _resized(places, size, cv2.INTER_CUBIC).clip(0, 1),
+        "centre": hill @ hill.T / hill.max() ** 2,
+    }
 
 
 def deletion(

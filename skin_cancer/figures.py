@@ -75,7 +75,7 @@ def counts(values: pd.Series, label: str, of: str = "lesions"):
 
 def ages(table: pd.DataFrame):
     """Draw the ages of the patients of each diagnosis."""
-    codes = _codes(table["diagnosis"])
+    codes = _codes(table.loc[table["age"].notna(), "diagnosis"])
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
     _boxes(axes, table, "age", codes)
     axes.set(xlabel="diagnosis", ylabel="age (years)")
@@ -97,7 +97,7 @@ def _boxes(axes, frame, column, codes):
 
 
 def shares(table: pd.DataFrame, columns):
-    """Draw for each diagnosis which share of its images has which value; missing is a value too."""
+    """Draw for each diagnosis which share of its rows has which value; missing is a value too."""
     codes = _codes(table["diagnosis"])[::-1]
     figure, all_axes = plt.subplots(
         1, len(columns), figsize=(WIDTH, 3.4), sharey=True, squeeze=False
@@ -109,15 +109,15 @@ def shares(table: pd.DataFrame, columns):
         colours = dict(zip(part, sns.color_palette("colorblind"), strict=False))
         colours["missing"] = "lightgrey"
         part.plot.barh(stacked=True, ax=axes, width=0.85, color=colours, legend=False)
-        axes.set(title=f"{column}, share of images", xlabel="", ylabel="", xlim=(0, 1))
+        axes.set(title=f"{column}, share of lesions", xlabel="", ylabel="", xlim=(0, 1))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, fontsize="x-small")
     return _closed(figure)
 
 
 def sites(table: pd.DataFrame):
-    """Draw where on the body the lesions of each diagnosis are, as shares of its images."""
-    codes = _codes(table["diagnosis"])
-    part = pd.crosstab(table["diagnosis"], table["localization"], normalize="index").loc[codes]
+    """Draw where on the body the lesions of each diagnosis are, as shares of its known sites."""
+    part = pd.crosstab(table["diagnosis"], table["localization"], normalize="index")
+    part = part.loc[_codes(part.index)]
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
     sns.heatmap(
         100 * part,
@@ -178,22 +178,6 @@ def by_diagnosis(frame: pd.DataFrame, columns):
     return _closed(figure)
 
 
-def paired(frame: pd.DataFrame, label: str):
-    """Draw one number before and after, a line a picture, the means in bold.
-
-    Args:
-        frame: columns are the states, rows the pictures.
-        label: what the number is.
-    """
-    figure, axes = plt.subplots(figsize=(WIDTH / 2, 3))
-    axes.plot(frame.columns, frame.to_numpy().T, color="grey", alpha=0.35, linewidth=0.8)
-    axes.plot(frame.columns, frame.mean(), "o-", color=COLOURS["MEL"], linewidth=3, label="mean")
-    axes.set(ylabel=label)
-    axes.margins(x=0.2)
-    axes.legend()
-    return _closed(figure)
-
-
 def histogram(values, label: str, of: str = "images"):
     """Draw the distribution of a number, with its median."""
     figure, axes = plt.subplots(figsize=(WIDTH / 1.5, 2.6))
@@ -216,7 +200,7 @@ def learning_curves(history: pd.DataFrame):
         middle.plot(
             epochs, history["validation_balanced_accuracy"], "s--", label="balanced, validation"
         )
-    middle.set(xlabel="epoch", ylim=(0, 1), title="accuracy")
+    middle.set(xlabel="epoch", ylim=(0, 1), title="two accuracies, not comparable")
     middle.legend(fontsize="x-small")
     right.step(epochs, history["size"], where="mid")
     right.set(xlabel="epoch", ylabel="pixels", title="side of the crops")
@@ -305,7 +289,10 @@ def sensitivity(malignant: np.ndarray, score: np.ndarray, points: pd.DataFrame):
         axes.errorbar(
             1 - row["specificity"],
             wanted,
-            xerr=[[row["high"] - row["specificity"]], [row["specificity"] - row["low"]]],
+            xerr=[
+                [max(0, row["high"] - row["specificity"])],
+                [max(0, row["specificity"] - row["low"])],
+            ],
             fmt="o",
             color="black",
             capsize=3,
@@ -315,7 +302,7 @@ def sensitivity(malignant: np.ndarray, score: np.ndarray, points: pd.DataFrame):
 
 
 def groups(tables: dict[str, pd.DataFrame]):
-    """Draw the balanced accuracy of groups with its interval, one panel a grouping."""
+    """Draw the mean recall of groups with its interval, one panel a grouping."""
     heights = [len(table) for table in tables.values()]
     figure, all_axes = plt.subplots(
         len(tables),
@@ -326,13 +313,13 @@ def groups(tables: dict[str, pd.DataFrame]):
         squeeze=False,
     )
     for axes, (name, table) in zip(all_axes[:, 0], tables.items(), strict=True):
-        value = table["balanced accuracy"]
-        spread = [value - table["low"], table["high"] - value]
+        value = table["mean recall"]
+        spread = [(value - table["low"]).clip(0), (table["high"] - value).clip(0)]
         axes.errorbar(value, range(len(table)), xerr=spread, fmt="o", capsize=3)
         labels = [f"{group} ({n:,})" for group, n in table["images"].items()]
         axes.set_yticks(range(len(table)), labels, fontsize="small")
         axes.set(title=f"by {name} (images)", xlim=(0, 1.02), ylim=(len(table) - 0.5, -0.5))
-    axes.set_xlabel("balanced accuracy over the diagnoses that occur, 95 % interval")
+    axes.set_xlabel("mean recall of the diagnoses that occur, 95 % interval")
     return _closed(figure)
 
 

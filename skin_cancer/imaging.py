@@ -173,8 +173,8 @@ def describe(image: np.ndarray) -> dict[str, float]:
         image: uint8 RGB (height, width, 3).
 
     Returns:
-        `width` and `height` in pixels; `brightness` (mean luma) and `warmth` (mean red less mean
-        blue), 0 to 255; `sharpness`, the deviation of the Laplacian of a copy 225 pixels high;
+        `width` and `height` in pixels; `brightness`, mean luma, 0 to 255; `warmth`, mean red less
+        mean blue, -255 to 255; `sharpness`, the deviation of the Laplacian of a copy 225 high;
         `hair %` and `dark corner %`, shares of the picture.
     """
     height, width = image.shape[:2]

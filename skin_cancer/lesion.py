@@ -5,9 +5,7 @@ import math
 import cv2
 import numpy as np
 
-# sRGB of the six colours of the ABCD rule (Nachbar et al. 1994, "The ABCD rule of dermatoscopy",
-# table 1), as Kasmi & Mokrani 2016, "Classification of malignant melanoma and benign skin
-# lesions", section 3.3 give them.
+# The six colours of the ABCD rule of dermatoscopy (Nachbar et al. 1994), in sRGB.
 COLOURS = {
     "white": (255, 255, 255),
     "red": (204, 51, 51),
@@ -17,6 +15,7 @@ COLOURS = {
     "black": (0, 0, 0),
 }
 COLOUR_SHARE = 0.05
+MEASURES = ("asymmetry", "border irregularity", "colours", "relative diameter")
 
 
 def find_lesion(image: np.ndarray) -> np.ndarray:
@@ -54,7 +53,7 @@ def dice(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def measures(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """Describe a lesion by measures after the ABCD rule of dermatoscopy (Nachbar et al. 1994).
+    """Describe a lesion by simple measures after the clinical ABCD rule (Friedman et al. 1985).
 
     Args:
         image: uint8 RGB (height, width, 3).
@@ -63,18 +62,20 @@ def measures(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     Returns:
         `asymmetry`: share of the lesion that its mirror image leaves uncovered, mean over both
         principal axes, 0 to 1. `border irregularity`: perimeter squared over 4 pi times the area
-        of the smoothed outline, 1 for a disc. `colours`: how many of the six of the ABCD rule
-        cover 5 % of the lesion or more. `diameter`: that of a disc of its area, over the height
-        of the picture. All NaN if the mask is empty.
+        of the smoothed outline, 1 for a disc. `colours`: how many of the six that dermatoscopy
+        counts (Nachbar et al. 1994) cover 5 % of the lesion or more. `relative diameter`: that of
+        a disc of its area over the height of the picture, whose scale is not known. All NaN if
+        the mask is empty.
     """
     if not mask.any():
-        return dict.fromkeys(("asymmetry", "border irregularity", "colours", "diameter"), math.nan)
-    return {
-        "asymmetry": _asymmetry(mask),
-        "border irregularity": _irregularity(mask),
-        "colours": float(len(colours(image, mask))),
-        "diameter": 2 * math.sqrt(mask.sum() / math.pi) / mask.shape[0],
-    }
+        return dict.fromkeys(MEASURES, math.nan)
+    found = (
+        _asymmetry(mask),
+        _irregularity(mask),
+        float(len(colours(image, mask))),
+        2 * math.sqrt(mask.sum() / math.pi) / mask.shape[0],
+    )
+    return dict(zip(MEASURES, found, strict=True))
 
 
 def colours(image: np.ndarray, mask: np.ndarray) -> list[str]:

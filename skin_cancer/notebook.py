@@ -35,25 +35,31 @@ def start(*packages: str) -> None:
     print(", ".join([f"Python {platform.python_version()}", *versions]))
 
 
-def parameters(namespace: dict) -> dict:
+def parameters(namespace: dict, **least: float) -> dict:
     """Return the parameters that a notebook declares, with the values they have now.
 
     A parameter is a variable declared with its type, as in `epochs: int = 3`. A name or value
     that papermill was given and that fits none of them stops the run here: papermill itself only
-    warns of it.
+    warns of it. A whole number given for a text, as by `-p part 0`, becomes text.
 
     Args:
         namespace: `globals()` of the notebook.
+        least: smallest value of a parameter, by its name.
 
     Raises:
-        ParameterError: names every parameter that is unknown or of the wrong type.
+        ParameterError: names every parameter that is unknown, of the wrong type or too small.
     """
     declared = namespace["__annotations__"]
+    for name, kind in declared.items():
+        if kind is str and type(namespace[name]) is int:
+            namespace[name] = str(namespace[name])
     unknown = sorted(_injected(namespace.get("In", [])) - set(declared))
     problems = [f"{name} is unknown" for name in unknown]
     for name, kind in declared.items():
         if not _fits(namespace[name], kind):
             problems.append(f"{name}={namespace[name]!r} is not of type {_words(kind)}")
+        elif name in least and namespace[name] < least[name]:
+            problems.append(f"{name}={namespace[name]!r} is less than {least[name]}")
     if problems:
         raise ParameterError(
             f"Wrong parameters: {'; '.join(problems)}. There are {', '.join(declared)}."

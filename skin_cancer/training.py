@@ -186,6 +186,7 @@ def train(config: TrainingConfig):
     record = {"recipe": config.recipe, "provenance": _provenance(training), "history": []}
     if (Path(config.output) / CHECKPOINT).exists():
         record = _load(config, network, record)
+        print(f"{config.output} holds this run up to epoch {len(record['history'])}.", flush=True)
     while len(record["history"]) < config.epochs:
         _train_epoch(network, config, training, validation, record)
     network.optimizer.finalize_variable_values(network.trainable_weights)

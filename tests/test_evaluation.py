@@ -139,15 +139,33 @@ def test_operating_points_reach_their_sensitivity():
 
 
 def test_a_group_is_measured_like_a_dataset_of_its_own():
-    table, probabilities, _ = answers()
+    table, probabilities, _ = answers(lesions=30)
     sex = pd.Series(np.where(np.arange(len(table)) % 2, "male", "female"), name="sex")
     sex[0] = None
     found = evaluation.by_group(table, probabilities, CODES, sex)
     rows = (sex == "male").to_numpy()
     alone = measure(table[rows], probabilities[rows], CODES)
-    assert found.loc["male", "balanced accuracy"] == pytest.approx(balanced(alone)["value"])
+    assert found.loc["male", "mean recall"] == pytest.approx(balanced(alone)["value"])
     assert found.loc["male", "low"] == pytest.approx(balanced(alone)["low"])
-    assert found["images"].tolist() == [69, 70]
+    assert found["images"].tolist() == [104, 105]
+
+
+def test_lesions_of_equal_malignancy_are_called_together():
+    codes = ["MEL", "NV"]
+    score = np.array([0.9, 0.5, 0.5, 0.5, 0.5, 0.1])
+    table = pd.DataFrame({"diagnosis": ["MEL", "MEL", "NV", "NV", "NV", "NV"]})
+    table["lesion_id"] = list("abcdef")
+    probabilities = np.stack([score, 1 - score], axis=1)
+    points = evaluation.operating_points(table, probabilities, codes, (1.0,))
+    assert points["threshold"].item() == 0.5
+    assert points["specificity"].item() == 0.25
+
+
+def test_small_groups_are_left_out():
+    table, probabilities, _ = answers()
+    group = pd.Series(["a"] * 130 + ["b"] * 10, name="group")
+    assert evaluation.by_group(table, probabilities, CODES, group).index.tolist() == ["a"]
+    assert evaluation.by_group(table, probabilities, CODES, group.where(group == "b")).empty
 
 
 def test_a_group_of_one_diagnosis_has_no_roc():

@@ -219,11 +219,26 @@ def test_a_faithful_heatmap_deletes_early_and_inserts_early():
 
 
 def test_curves_follow_the_probability(network):
-    score = explanation.probability(network, TARGET)
+    prior = np.array([0.8, 0.2])
+    score = explanation.probability(network, TARGET, prior)
     curve = explanation.deletion(score, PICTURE, PICTURE.mean(axis=-1), steps=4)
     logits = network.predict(PICTURE[None], verbose=0)[0]
     assert curve.shape == (5,)
-    assert curve[0] == pytest.approx(np.exp(logits[TARGET]) / np.exp(logits).sum(), rel=1e-5)
+    weights = np.exp(logits) / prior
+    assert curve[0] == pytest.approx(weights[TARGET] / weights.sum(), rel=1e-5)
+
+
+def test_heatmaps_that_know_nothing_are_repeatable_and_scaled():
+    first, again = explanation.uninformed(64, 0), explanation.uninformed(64, 0)
+    for name, heatmap in first.items():
+        assert heatmap.shape == (64, 64)
+        assert 0 <= heatmap.min() < heatmap.max() <= 1
+        assert np.array_equal(heatmap, again[name])
+    peak = np.unravel_index(first["centre"].argmax(), (64, 64))
+    assert all(31 <= place <= 32 for place in peak)
+    assert not np.array_equal(
+        first["random places"], explanation.uninformed(64, 1)["random places"]
+    )
 
 
 def test_area_under_a_curve():

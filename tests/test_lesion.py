@@ -56,7 +56,7 @@ def test_a_disc_is_symmetric_round_and_of_known_diameter():
     found = lesion.measures(painted(mask), mask)
     assert found["asymmetry"] < 0.05
     assert found["border irregularity"] == pytest.approx(1, abs=0.15)
-    assert found["diameter"] == pytest.approx(160 / 300, abs=0.01)
+    assert found["relative diameter"] == pytest.approx(160 / 300, abs=0.01)
     assert found["colours"] == 1
 
 

@@ -34,12 +34,18 @@ def test_unknown_parameters_are_named_together():
         ("save", "true", "save='true' is not of type bool"),
         ("fold", True, "fold=True is not of type int or None"),
         ("fold", 1.5, "fold=1.5 is not of type int or None"),
-        ("data", 3, "data=3 is not of type str"),
+        ("data", 3.5, r"data=3\.5 is not of type str"),
+        ("rate", -1.0, r"rate=-1\.0 is less than 0"),
     ],
 )
 def test_values_of_the_wrong_type_are_named(name, value, words):
     with pytest.raises(ParameterError, match=words):
-        notebook.parameters(namespace(**{name: value}))
+        notebook.parameters(namespace(**{name: value}), rate=0)
+
+
+def test_a_number_given_for_a_text_becomes_text():
+    given = namespace("# Parameters\ndata = 0\n", data=0)
+    assert notebook.parameters(given)["data"] == given["data"] == "0"
 
 
 def test_start_goes_to_the_project_and_prints_versions(tmp_path, monkeypatch, capsys):
