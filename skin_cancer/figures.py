@@ -118,7 +118,7 @@ def sites(table: pd.DataFrame):
     """Draw where on the body the lesions of each diagnosis are, as shares of its known sites."""
     part = pd.crosstab(table["diagnosis"], table["localization"], normalize="index")
     part = part.loc[_codes(part.index)]
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
     sns.heatmap(
         100 * part,
         annot=True,
@@ -129,6 +129,8 @@ def sites(table: pd.DataFrame):
         ax=axes,
     )
     axes.set(xlabel="site", ylabel="")
+    axes.tick_params(axis="x", rotation=60)
+    axes.tick_params(axis="y", rotation=0)
     return _closed(figure)
 
 
@@ -225,6 +227,7 @@ def confusion(measured: dict):
         ax=axes,
     )
     axes.set(xlabel="answer", ylabel="true diagnosis", title="number of images")
+    axes.tick_params(axis="y", rotation=0)
     return _closed(figure)
 
 
@@ -361,7 +364,7 @@ def faithfulness(curves: dict[str, dict[str, np.ndarray]]):
         for marker, (method, curve) in zip(markers, lines.items(), strict=False):
             share = np.linspace(0, 100, len(curve))
             axes.plot(share, curve, marker=marker, markevery=4, markersize=5, label=method)
-        axes.set(title=name, xlabel="% of the pixels, most important first", ylim=(0, None))
+        axes.set(title=name, xlabel="% of the pixels, most important first", ylim=(0, 1))
     all_axes[0].set_ylabel("probability of the diagnosis")
     all_axes[-1].legend(fontsize="x-small", bbox_to_anchor=(1, 1), loc="upper left")
     return _closed(figure)
