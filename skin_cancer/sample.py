@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import pooch
 
 from skin_cancer.diagnoses import BY_CODE, ISIC_2018
 from skin_cancer.errors import DatasetError
@@ -172,6 +171,8 @@ def sample_folder() -> Path:
     Raises:
         DatasetError: the cache cannot be written.
     """
+    import pooch  # not at the top: a machine that only trains does without it
+
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
     folder = pooch.os_cache("skin_cancer") / f"sample-{version}"
     if folder.is_dir():

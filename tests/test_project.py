@@ -1,7 +1,10 @@
 """The project's own promises: pins, documents and figures agree with each other."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -90,3 +93,18 @@ def test_modules_import_only_from_those_above_them():
         ]
         used = set(re.findall(r"\w+", " ".join(lines))) & set(order)
         assert used <= set(order[:position]), f"{name} imports {used - set(order[:position])}"
+
+
+def test_a_machine_that_only_trains_needs_neither_jupyter_nor_downloads():
+    absent = (
+        "pooch",
+        "requests",
+        "matplotlib",
+        "seaborn",
+        "papermill",
+        "ai_edge_litert",
+        "IPython",
+    )
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import skin_cancer.training"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
