@@ -15,7 +15,7 @@ from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 from skin_cancer.diagnoses import BY_CODE, ISIC_2019
 
 COLOURS = {diagnosis.code: diagnosis.colour for diagnosis in ISIC_2019}
-HEATMAP = "inferno"
+HEATMAP = "viridis"  # as in the app
 WIDTH = 9.0
 
 sns.set_theme(
