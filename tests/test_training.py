@@ -36,7 +36,7 @@ def test_unknown_option_stops_at_once():
 def test_unusable_data_is_one_plain_sentence(tmp_path):
     done = shell("training", f"--data={tmp_path}", f"--output={tmp_path / 'run'}")
     assert done.returncode != 0
-    assert "holds no HAM10000_metadata.csv" in done.stderr
+    assert "holds none of HAM10000_metadata.csv" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -181,7 +181,7 @@ def test_a_fold_is_validated_and_can_be_measured(ham10000, tmp_path):
     measure = ["evaluation", f"--bundle={tmp_path / 'bundle'}", f"--data={ham10000}"]
     assert "balanced accuracy" in shell(*measure, "--part=3", "--save").stdout
     assert "HAM10000, fold 3" in bundle.read(tmp_path / "bundle").metrics
-    assert "can only be measured on holdout or 3" in shell(*measure, "--part=2").stderr
+    assert "can only be measured on test or holdout or 3" in shell(*measure, "--part=2").stderr
 
 
 def test_a_model_is_not_measured_where_its_training_images_may_be(ham10000):
