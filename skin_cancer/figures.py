@@ -62,13 +62,13 @@ def diagnosis_counts(table: pd.DataFrame):
     return _closed(figure)
 
 
-def counts(values: pd.Series, label: str, of: str = "lesions"):
-    """Draw how often each value occurs, in the order of the values."""
+def counts(values: pd.Series, label: str):
+    """Draw how many lesions have each value, in the order of the values."""
     found = values.value_counts().sort_index()
     figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
     bars = axes.bar(found.index.astype(str), found, color=sns.color_palette()[0])
     axes.bar_label(bars, fmt="{:,.0f}", fontsize="small")
-    axes.set(xlabel=label, ylabel=f"number of {of}")
+    axes.set(xlabel=label, ylabel="number of lesions")
     axes.grid(axis="x", visible=False)
     return _closed(figure)
 
@@ -180,13 +180,13 @@ def by_diagnosis(frame: pd.DataFrame, columns):
     return _closed(figure)
 
 
-def histogram(values, label: str, of: str = "images"):
-    """Draw the distribution of a number, with its median."""
+def histogram(values, label: str):
+    """Draw the distribution of a number over the images, with its median."""
     figure, axes = plt.subplots(figsize=(WIDTH / 1.5, 2.6))
     sns.histplot(values, bins=30, ax=axes, color=sns.color_palette()[0])
     median = float(np.median(values))
     axes.axvline(median, color="black", linestyle="--", label=f"median {median:.2f}")
-    axes.set(xlabel=label, ylabel=f"number of {of}")
+    axes.set(xlabel=label, ylabel="number of images")
     axes.legend()
     return _closed(figure)
 
