@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from skin_cancer import bundle, card, dataset
 from skin_cancer.classifier import MAX_VIEWS, Classifier
+from skin_cancer.config import divide
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
 
@@ -349,20 +350,23 @@ def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
         DatasetError: no such part, the network was trained on it, or the labels are others than
             those it was trained with, so that its training images may be in the part.
     """
-    fold = training["recipe"]["fold"]
-    allowed = {"holdout": dataset.HOLDOUT} | ({} if fold is None else {str(fold): fold})
-    if part not in allowed:
+    trained, validation = divide(table, training["recipe"])
+    parts = (
+        {"holdout": table[table["fold"] == dataset.HOLDOUT]} if len(trained) < len(table) else {}
+    )
+    if len(validation):
+        parts[training["recipe"].get("source") or str(training["recipe"]["fold"])] = validation
+    if part not in parts:
         raise DatasetError(
-            f"part={part!r}: this model can only be measured on {TEST} or {' or '.join(allowed)}."
+            f"part={part!r}: this model can only be measured on {' or '.join([TEST, *parts])}."
         )
-    trained = table[~table["fold"].isin([dataset.HOLDOUT, fold])]
     if dataset.label_fingerprint(trained) != training["provenance"]["labels_sha256"]:
         raise DatasetError(
             "This folder's images, lesions or diagnoses are not those that the model was trained "
             "with, so the same split would not keep its training images out. Measure it on the "
             "data that it was trained with."
         )
-    return table[table["fold"] == allowed[part]]
+    return parts[part]
 
 
 def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | None = None) -> dict:

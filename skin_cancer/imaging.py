@@ -1,4 +1,4 @@
-"""Pictures with OpenCV: decode untrusted bytes, crop and resize, clean, augment for training."""
+"""Pictures with OpenCV: decode untrusted bytes, crop and resize, clean, describe."""
 
 import io
 import math
@@ -14,8 +14,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 32
-
-LUMA = np.array([0.299, 0.587, 0.114])
 
 # What is wrong with a picture is said by ImageError; OpenCV need not write it to the console.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -200,97 +198,3 @@ def _lines(length):
     level = np.zeros((length, length), np.uint8)
     level[length // 2] = 1
     return level, level.T, diagonal, diagonal[::-1]
-
-
-def augment(image: np.ndarray, size: int, seed) -> np.ndarray:
-    """Return a random view for training, a function of the picture and the seed alone.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
-        size: side of the result in pixels.
-        seed: an integer or a tuple of integers.
-
-    Returns:
-        uint8 RGB (size, size, 3).
-    """
-    rng = np.random.default_rng(seed)
-    view = random_crop(image, size, rng)
-    view = random_colour(view, rng)
-    return random_sharpness(view, rng)
-
-
-def random_crop(image: np.ndarray, size: int, seed) -> np.ndarray:
-    """Cut a random part of the picture, turned, flipped and stretched to a square.
-
-    Its area is 35 to 100 % of that of the largest square in the picture, its sides 3:4 to 4:3, its
-    place and angle any.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
-        size: side of the result in pixels.
-        seed: an integer, a tuple of integers or a `numpy.random.Generator`.
-
-    Returns:
-        uint8 RGB (size, size, 3); what lies outside the picture is its mirror image.
-    """
-    rng = np.random.default_rng(seed)
-    height, width = image.shape[:2]
-    side = min(height, width) * math.sqrt(rng.uniform(0.35, 1.0))
-    stretch = math.sqrt(rng.uniform(3 / 4, 4 / 3))
-    centre = [rng.uniform(side / 2, length - side / 2) for length in (width, height)]
-    angle = rng.uniform(0, 2 * math.pi)
-    flip = rng.choice([-1, 1])
-
-    shrink = min(1.0, size / side)
-    if shrink < 1:
-        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    scale = side * shrink / size
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    to_source = turn @ np.diag([flip * scale * stretch, scale / stretch])
-    offset = np.array(centre) * shrink - to_source @ np.full(2, (size - 1) / 2)
-    return cv2.warpAffine(
-        image,
-        np.column_stack([to_source, offset]),
-        (size, size),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
-
-
-def random_colour(image: np.ndarray, seed) -> np.ndarray:
-    """Change brightness, contrast, saturation and white balance, as cameras differ in them.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
-        seed: an integer, a tuple of integers or a `numpy.random.Generator`.
-
-    Returns:
-        uint8 RGB (height, width, 3).
-    """
-    rng = np.random.default_rng(seed)
-    saturation = rng.uniform(0.8, 1.25)
-    contrast = rng.uniform(0.85, 1.2)
-    white_balance = rng.uniform(0.92, 1.08, 3)
-    brightness = rng.uniform(-20, 20)
-    mix = saturation * np.eye(3) + (1 - saturation) * LUMA
-    matrix = contrast * white_balance[:, None] * mix
-    offset = 128 * (1 - contrast) + brightness
-    return cv2.transform(image, np.column_stack([matrix, np.full(3, offset)]))
-
-
-def random_sharpness(image: np.ndarray, seed) -> np.ndarray:
-    """Blur or sharpen half of the pictures, by an unsharp mask of either sign.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
-        seed: an integer, a tuple of integers or a `numpy.random.Generator`.
-
-    Returns:
-        uint8 RGB (height, width, 3).
-    """
-    rng = np.random.default_rng(seed)
-    if rng.random() < 0.5:
-        return image
-    amount = rng.uniform(-1.0, 1.0)
-    blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2.0))
-    return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)

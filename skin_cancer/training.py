@@ -9,6 +9,7 @@ folder to one that has it and run the same command to get the bundle.
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -17,7 +18,6 @@ import subprocess
 import tempfile
 import time
 import zipfile
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZIP_DEFLATED
@@ -27,135 +27,24 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
-from skin_cancer import bundle, dataset, imaging
-from skin_cancer.diagnoses import ISIC_2019
-from skin_cancer.errors import DatasetError, SkinCancerError, TrainingError
+from skin_cancer import bundle, dataset
+from skin_cancer.batches import (
+    CentredImages,
+    Pictures,
+    TrainingImages,
+    class_prior,
+    drawn_prior,
+    label_numbers,
+)
+from skin_cancer.config import TrainingConfig, divide
+from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.network import build_network, build_outputs
 
 CHECKPOINT = "checkpoint.npz"
+PREDICTIONS = "predictions.csv"
 START_WEIGHTS = {"imagenet": "imagenet", "random": None}
 WARM_UP_EPOCHS = 0.5
-RESIZED_SHARE = 0.75
-SIZE_STEP = 32
-LOADER_THREADS = 2
 INT8_SAMPLE = 200
-
-
-def _option(default, meaning):
-    return field(default=default, metadata={"help": meaning})
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """All that decides a training run.
-
-    On one machine, with the same versions, the same config and data give the same weights.
-    """
-
-    data: str = _option("", "dataset folder, or sample; without it ISIC_DATA_DIR")
-    output: str = _option("runs/training", "folder for checkpoint and bundle")
-    backbone: str = _option("efficientnet_lite0", "EfficientNet-Lite or keras.applications name")
-    start_weights: str = _option("imagenet", "imagenet, random, or a bundle to go on from")
-    image_size: int = _option(224, "side in pixels of the network's input")
-    first_image_size: int = _option(128, "side in pixels of the first epoch's crops")
-    epochs: int = _option(12, "passes over the training images")
-    batch_size: int = _option(32, "images a step")
-    learning_rate: float = _option(7e-4, "highest learning rate of AdamW")
-    weight_decay: float = _option(0.02, "decoupled weight decay of AdamW")
-    label_smoothing: float = _option(0.03, "share of each label spread over all diagnoses")
-    averaging: float = _option(0.995, "momentum of the running average of the weights")
-    fold: int | None = _option(None, "fold to validate on, 0 to 4; without it train on all five")
-    seed: int = _option(0, "decides start weights, order and augmentation")
-
-    def __post_init__(self):
-        """Refuse impossible values before anything is computed.
-
-        Raises:
-            TrainingError: names every impossible value.
-        """
-        checks = {
-            "image_size": self.image_size >= SIZE_STEP and self.image_size % SIZE_STEP == 0,
-            "first_image_size": SIZE_STEP <= self.first_image_size <= self.image_size,
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 2,
-            "learning_rate": 0 < self.learning_rate < 1,
-            "weight_decay": 0 <= self.weight_decay < 1,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "averaging": 0 <= self.averaging < 1,
-            "fold": self.fold is None or self.fold in range(dataset.FOLDS),
-            "seed": self.seed >= 0,
-        }
-        wrong = [f"{name}={getattr(self, name)!r}" for name, good in checks.items() if not good]
-        if wrong:
-            raise TrainingError(
-                f"Impossible training parameters: {', '.join(wrong)}. Sizes are multiples of "
-                f"{SIZE_STEP} pixels, folds 0 to {dataset.FOLDS - 1}, rates between 0 and 1."
-            )
-
-    @property
-    def recipe(self) -> dict:
-        """What decides the weights, without the names of folders."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("data", "output")}
-
-
-class TrainingImages(keras.utils.PyDataset):
-    """Augmented batches of one epoch: uint8 (batch, size, size, 3) and one-hot labels.
-
-    Order and augmentation are functions of (seed, epoch, index) alone.
-    """
-
-    def __init__(self, table: pd.DataFrame, config: TrainingConfig, epoch: int):
-        super().__init__(workers=LOADER_THREADS)
-        self.paths = table["path"].to_numpy()
-        self.labels = _one_hot(table)
-        self.batch_size = min(config.batch_size, len(table))
-        self.size = crop_size(config, epoch)
-        self.key = (config.seed, epoch)
-        self.order = np.random.default_rng(self.key).permutation(len(table))
-        self.problem = None
-
-    def __len__(self):
-        return len(self.order) // self.batch_size
-
-    def __getitem__(self, batch):
-        chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return np.stack([self._view(index) for index in chosen]), self.labels[chosen]
-
-    def _view(self, index):
-        try:
-            image = dataset.read_image(self.paths[index])
-        except DatasetError as error:
-            self.problem = error
-            raise
-        return imaging.augment(image, self.size, (*self.key, index))
-
-
-class CentredImages(keras.utils.PyDataset):
-    """Centre squares in the order of the table, as the classifier sees them."""
-
-    def __init__(self, table: pd.DataFrame, size: int, batch_size: int):
-        super().__init__(workers=LOADER_THREADS)
-        self.paths = table["path"].to_numpy()
-        self.size = size
-        self.batch_size = batch_size
-
-    def __len__(self):
-        return math.ceil(len(self.paths) / self.batch_size)
-
-    def __getitem__(self, batch):
-        paths = self.paths[batch * self.batch_size : (batch + 1) * self.batch_size]
-        images = [dataset.read_image(path) for path in paths]
-        return (np.stack([imaging.centre_square(image, self.size) for image in images]),)
-
-
-def crop_size(config: TrainingConfig, epoch: int) -> int:
-    """Return the side of an epoch's crops: it grows to the full size in steps of 32 pixels.
-
-    Progressive learning of Tan & Le 2021, "EfficientNetV2", section 4.
-    """
-    progress = min(1.0, epoch / max(1.0, RESIZED_SHARE * (config.epochs - 1)))
-    side = config.first_image_size + progress * (config.image_size - config.first_image_size)
-    return round(side / SIZE_STEP) * SIZE_STEP
 
 
 def train(config: TrainingConfig):
@@ -177,26 +66,29 @@ def train(config: TrainingConfig):
     _make_folder(Path(config.output))
     keras.utils.set_random_seed(config.seed)
     table = dataset.split(dataset.read(dataset.data_folder(config.data)))
-    training = table[~table["fold"].isin([dataset.HOLDOUT, config.fold])].reset_index(drop=True)
-    validation = table[table["fold"] == config.fold]
+    training, validation = divide(table, config.recipe)
+    training = training.reset_index(drop=True)
     for path in validation["path"]:
         dataset.read_image(path)  # a broken one is named now, not at the end of an epoch
     network = _compiled_network(config, training)
 
-    record = {"recipe": config.recipe, "provenance": _provenance(training), "history": []}
+    record = {"recipe": config.recipe, "provenance": _provenance(config, training), "history": []}
     if (Path(config.output) / CHECKPOINT).exists():
         record = _load(config, network, record)
         print(f"{config.output} holds this run up to epoch {len(record['history'])}.", flush=True)
+    pictures = Pictures(training)
     while len(record["history"]) < config.epochs:
-        _train_epoch(network, config, training, validation, record)
+        _train_epoch(network, config, training, pictures, validation, record)
     network.optimizer.finalize_variable_values(network.trainable_weights)
+    if len(validation):
+        _write_predictions(network, config, training, validation)
     return network, record, training
 
 
-def _train_epoch(network, config, training, validation, record):
+def _train_epoch(network, config, training, pictures, validation, record):
     """Train one epoch from the state of the last, add it to the record and save both."""
     epoch = len(record["history"])
-    images = TrainingImages(training, config, epoch)
+    images = TrainingImages(training, config, epoch, pictures)
     print(f"Epoch {epoch + 1} of {config.epochs}, {images.size} pixels", flush=True)
     keeper = _KeepState()
     start = time.monotonic()
@@ -233,34 +125,38 @@ class _KeepState(keras.callbacks.Callback):
 
 def _validate(network, config, training, validation):
     """Balanced accuracy of the averaged weights under the balanced prior."""
+    logits = _balanced_logits(network, config, training, validation)
+    return float(balanced_accuracy_score(label_numbers(validation), logits.argmax(1)))
+
+
+def _balanced_logits(network, config, training, validation):
     images = CentredImages(validation, config.image_size, config.batch_size)
-    logits = network.predict(images, verbose=0) - np.log(class_prior(training))
-    return float(balanced_accuracy_score(_labels(validation), logits.argmax(1)))
+    return network.predict(images, verbose=0) - np.log(drawn_prior(training, config))
 
 
-def class_prior(table: pd.DataFrame) -> np.ndarray:
-    """Return the share of each diagnosis among the images, float64 in ISIC order.
-
-    A diagnosis without an image counts as if it had one, so that no share is zero.
-    """
-    counts = np.maximum(np.bincount(_labels(table), minlength=len(dataset.codes(table))), 1)
-    return counts / counts.sum()
-
-
-def _labels(table):
-    codes = [diagnosis.code for diagnosis in ISIC_2019]
-    return table["diagnosis"].map(codes.index).to_numpy()
-
-
-def _one_hot(table):
-    return np.eye(len(dataset.codes(table)), dtype="float32")[_labels(table)]
+def _write_predictions(network, config, training, validation):
+    """Write the probabilities of the validation images under the balanced prior."""
+    logits = _balanced_logits(network, config, training, validation).astype(float)
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    table = pd.DataFrame(
+        weights / weights.sum(axis=1, keepdims=True),
+        index=pd.Index(validation["image_id"], name="image_id"),
+        columns=list(dataset.codes(training)),
+    )
+    table.to_csv(Path(config.output) / PREDICTIONS, float_format="%.6g")
 
 
 def _compiled_network(config, training):
     network = start_network(config, len(dataset.codes(training)))
+    bias = network.get_layer("head").bias
     if config.start_weights in START_WEIGHTS:
         # The head starts at the class frequencies (Lin et al. 2017, "Focal Loss", section 3.3).
-        network.get_layer("head").bias.assign(np.log(class_prior(training)))
+        bias.assign(np.log(drawn_prior(training, config)))
+    else:
+        bias.assign(bias + np.log(drawn_prior(training, config) / class_prior(training)))
+    if config.normalisation == "frozen":
+        for layer in network.layers:
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     steps = len(TrainingImages(training, config, 0))
     warm_up = round(WARM_UP_EPOCHS * steps)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -307,15 +203,19 @@ def _check_start(config, path):
             f"start_weights={config.start_weights!r} is neither 'imagenet', 'random' nor the "
             "folder of a bundle."
         )
-    fold = bundle.read(path.parent).training["recipe"]["fold"]
-    if config.fold not in (None, fold):
+    held_out = ("fold", "source", "holdout")
+    theirs = bundle.read(path.parent).training["recipe"]
+    kept = {name: theirs.get(name, getattr(TrainingConfig, name)) for name in held_out}
+    ours = {name: getattr(config, name) for name in held_out}
+    trained_on_all = {"fold": None, "source": "", "holdout": "included"}
+    if ours not in (kept, trained_on_all, {**kept, "fold": None, "source": ""}):
         raise TrainingError(
-            f"start_weights={config.start_weights!r} was trained on fold {config.fold}, so it "
-            f"cannot be validated there. Take fold={fold}, or other start weights."
+            f"start_weights={config.start_weights!r} has seen what {ours} keeps apart; its own "
+            f"training kept {kept}. Take the same, or other start weights."
         )
 
 
-def _provenance(training):
+def _provenance(config, training):
     """Return what the weights come from, for the bundle."""
     packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
     return {
@@ -328,8 +228,13 @@ def _provenance(training):
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
+        "targets_sha256": _digest(config.targets),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
     }
+
+
+def _digest(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
 
 
 def _git_commit():
@@ -424,6 +329,8 @@ def export_bundle(config: TrainingConfig, network, record: dict, training: pd.Da
     Raises:
         BundleError: the bundle cannot be written.
     """
+    bias = network.get_layer("head").bias
+    bias.assign(bias + np.log(class_prior(training) / drawn_prior(training, config)))
     network.set_weights([weight.astype("float16") for weight in network.get_weights()])
     folder = Path(config.output) / "bundle"
     name = Path(config.output).resolve().name
@@ -468,28 +375,33 @@ def _save_graphs(outputs, folder, training, config):
     )
 
 
-def config_from_arguments(arguments=None) -> TrainingConfig:
-    """Read the config from the shell: one option for each field."""
+def _parser():
+    """Return a parser of the shell's arguments with one option for each field of the config."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.training", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--no-bundle", action="store_true", help="end after the last epoch, as without TensorFlow"
     )
     for option in dataclasses.fields(TrainingConfig):
         kind = int if option.name == "fold" else type(option.default)
         name = "--" + option.name.replace("_", "-")
         text = f"{option.metadata['help']} (default: {option.default})"
         parser.add_argument(name, type=kind, default=option.default, help=text)
-    return TrainingConfig(**vars(parser.parse_args(arguments)))
+    return parser
 
 
 def main():
     """Run the training that the shell's arguments describe, to the bundle where TensorFlow is."""
-    config = config_from_arguments()
+    options = vars(_parser().parse_args())
+    train_only = options.pop("no_bundle") or keras.backend.backend() != "tensorflow"
     try:
+        config = TrainingConfig(**options)
         network, record, training = train(config)
-        if keras.backend.backend() != "tensorflow":
+        if train_only:
             print(
-                f"Trained: {config.output}/{CHECKPOINT}. Run the same command on a machine with "
-                "TensorFlow to write the bundle."
+                f"Trained: {config.output}/{CHECKPOINT}. The same command, without --no-bundle and "
+                "on a machine with TensorFlow, writes the bundle."
             )
             return
         folder = export_bundle(config, network, record, training)

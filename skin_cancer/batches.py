@@ -1,0 +1,219 @@
+"""Pictures of a dataset to batches for training and for reading."""
+
+import math
+import threading
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+
+from skin_cancer import augmentation, dataset, imaging
+from skin_cancer.config import SIZE_STEP, TrainingConfig
+from skin_cancer.diagnoses import ISIC_2019
+from skin_cancer.errors import DatasetError, TrainingError
+
+RESIZED_SHARE = 0.75
+LOADER_THREADS = 2
+CACHE_BYTES = 3_000_000_000
+
+
+class Pictures:
+    """Decoded pictures of a table, kept in memory after the first reading as long as 3 GB last."""
+
+    def __init__(self, table: pd.DataFrame):
+        self.paths = table["path"].to_numpy()
+        self.room = CACHE_BYTES
+        self.kept = {}
+        self.lock = threading.Lock()
+
+    def __getitem__(self, index):
+        """Return picture number `index`: uint8 RGB (height, width, 3), not to be written to.
+
+        Raises:
+            DatasetError: names the file and what is wrong with it.
+        """
+        if index in self.kept:
+            return self.kept[index]
+        picture = dataset.read_image(self.paths[index])
+        with self.lock:
+            if picture.nbytes <= self.room and index not in self.kept:
+                self.kept[index] = picture
+                self.room -= picture.nbytes
+        return picture
+
+
+class TrainingImages(keras.utils.PyDataset):
+    """Augmented batches of one epoch: RGB (batch, size, size, 3) in 0 to 255, and labels.
+
+    The images are uint8, or float32 where views are mixed; the labels float32
+    (batch, diagnoses), each row a distribution. Order and augmentation are functions of
+    (seed, epoch, index) alone.
+
+    Raises:
+        TrainingError: the teacher's table cannot be read or misses an image.
+    """
+
+    def __init__(self, table: pd.DataFrame, config: TrainingConfig, epoch: int, pictures=None):
+        super().__init__(workers=LOADER_THREADS)
+        self.pictures = pictures or Pictures(table)
+        self.config = config
+        self.labels = soft_labels(table, config)
+        self.batch_size = min(config.batch_size, len(table))
+        self.size = crop_size(config, epoch)
+        self.key = (config.seed, epoch)
+        self.order = _order(table, config, np.random.default_rng(self.key))
+        self.problem = None
+
+    def __len__(self):
+        return len(self.order) // self.batch_size
+
+    def __getitem__(self, batch):
+        places = range(batch * self.batch_size, (batch + 1) * self.batch_size)
+        views = np.stack([self._view(place) for place in places])
+        labels = self.labels[self.order[places]]
+        return self._mixed(views, labels, batch) if self.config.mixup else (views, labels)
+
+    def _view(self, place):
+        seed = (*self.key, place)
+        picture = self._picture(self.order[place])
+        view = augmentation.augment(picture, self.size, seed, self.config.augmentation)
+        rng = np.random.default_rng((*seed, 1))
+        if rng.random() >= self.config.style_mixing:
+            return view
+        other = self._picture(rng.integers(len(self.labels)))
+        small = cv2.resize(other, (32, 32), interpolation=cv2.INTER_AREA)
+        statistics = augmentation.colour_statistics(small)
+        return augmentation.with_colours_of(view, statistics, rng.uniform(0.3, 1))
+
+    def _picture(self, index):
+        try:
+            return self.pictures[index]
+        except DatasetError as error:
+            self.problem = error
+            raise
+
+    def _mixed(self, views, labels, batch):
+        """Mix each view with the next one of the batch (Zhang et al. 2018, "mixup", section 2)."""
+        rng = np.random.default_rng((*self.key, batch, 2))
+        share = rng.beta(self.config.mixup, self.config.mixup, len(views)).astype("float32")
+        share = np.maximum(share, 1 - share)[:, None]
+        others, their_labels = np.roll(views, 1, axis=0), np.roll(labels, 1, axis=0)
+        weight = share[:, :, None, None]
+        mixed = weight * views + (1 - weight) * others
+        return mixed, share * labels + (1 - share) * their_labels
+
+
+class CentredImages(keras.utils.PyDataset):
+    """Centre squares in the order of the table, as the classifier sees them."""
+
+    def __init__(self, table: pd.DataFrame, size: int, batch_size: int):
+        super().__init__(workers=LOADER_THREADS)
+        self.paths = table["path"].to_numpy()
+        self.size = size
+        self.batch_size = batch_size
+
+    def __len__(self):
+        return math.ceil(len(self.paths) / self.batch_size)
+
+    def __getitem__(self, batch):
+        paths = self.paths[batch * self.batch_size : (batch + 1) * self.batch_size]
+        images = [dataset.read_image(path) for path in paths]
+        return (np.stack([imaging.centre_square(image, self.size) for image in images]),)
+
+
+def crop_size(config: TrainingConfig, epoch: int) -> int:
+    """Return the side of an epoch's crops: it grows to the full size in steps of 32 pixels.
+
+    Progressive learning of Tan & Le 2021, "EfficientNetV2", section 4.
+    """
+    progress = min(1.0, epoch / max(1.0, RESIZED_SHARE * (config.epochs - 1)))
+    side = config.first_image_size + progress * (config.image_size - config.first_image_size)
+    return round(side / SIZE_STEP) * SIZE_STEP
+
+
+def class_prior(table: pd.DataFrame) -> np.ndarray:
+    """Return the share of each diagnosis among the images, float64 in ISIC order.
+
+    A diagnosis without an image counts as if it had one, so that no share is zero.
+    """
+    counts = np.maximum(np.bincount(label_numbers(table), minlength=len(dataset.codes(table))), 1)
+    return counts / counts.sum()
+
+
+def drawn_prior(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
+    """Return the share of each diagnosis among the views that training draws, as `class_prior`."""
+    shares = class_prior(table) ** (1 - config.rebalance)
+    return shares / shares.sum()
+
+
+def label_numbers(table: pd.DataFrame) -> np.ndarray:
+    """Return each image's diagnosis as its place in ISIC order: int (images,)."""
+    codes = [diagnosis.code for diagnosis in ISIC_2019]
+    return table["diagnosis"].map(codes.index).to_numpy()
+
+
+def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
+    """Return the labels to learn from: float32 (images, diagnoses), each row a distribution.
+
+    One-hot, or mixed with a teacher's probabilities (Hinton et al. 2015, "Distilling the Knowledge
+    in a Neural Network", section 2), which are brought from the balanced prior to that of the
+    views.
+
+    Raises:
+        TrainingError: the teacher's table cannot be read or misses an image.
+    """
+    codes = list(dataset.codes(table))
+    labels = np.eye(len(codes), dtype="float32")[label_numbers(table)]
+    if not config.targets:
+        return labels
+    try:
+        taught = read_probabilities(config.targets)
+        weighted = taught.reindex(table["image_id"])[codes].to_numpy() * drawn_prior(table, config)
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            f"targets={config.targets!r} is no table of image_id and probabilities: {error}"
+        ) from error
+    missing = int(np.isnan(weighted).any(axis=1).sum())
+    if missing:
+        raise TrainingError(
+            f"targets={config.targets!r} has no probabilities for {missing} of the training images."
+        )
+    weighted /= weighted.sum(axis=1, keepdims=True)
+    mixed = config.distillation * weighted + (1 - config.distillation) * labels
+    return mixed.astype("float32")
+
+
+def read_probabilities(path) -> pd.DataFrame:
+    """Read a table of probabilities under the balanced prior: one row an image_id, column a code.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no such table.
+    """
+    return pd.read_csv(path, index_col="image_id").astype("float64")
+
+
+def _order(table, config, rng):
+    """Return which image each view of an epoch shows."""
+    if not config.rebalance and not config.source_rebalance:
+        return rng.permutation(len(table))
+    diagnosis = table["diagnosis"]
+    chances = _spread(diagnosis, config.rebalance)
+    for code in diagnosis.unique():
+        rows = (diagnosis == code).to_numpy()
+        among = _spread(table["dataset"][rows].fillna(""), config.source_rebalance)
+        chances[rows] *= among * rows.sum()
+    chances /= chances.sum()
+    # Evenly spaced on the chances laid end to end: each image comes up as often as it should.
+    places = (np.arange(len(table)) + rng.random()) / len(table)
+    shuffled = rng.permutation(len(table))
+    drawn = shuffled[np.searchsorted(np.cumsum(chances[shuffled]), places).clip(max=len(table) - 1)]
+    return rng.permutation(drawn)
+
+
+def _spread(groups, exponent):
+    """Return the chance of each row, with rare groups lifted: float64, of sum 1."""
+    counts = groups.map(groups.value_counts()).to_numpy(float)
+    chances = counts**-exponent
+    return chances / chances.sum()
