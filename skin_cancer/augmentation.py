@@ -217,7 +217,6 @@ def _shifted(image, share):
 
 # What pictures from elsewhere may differ in; each takes and returns uint8 RGB (h, w, 3).
 DISTORTIONS = {
-    "none": lambda image: image,
     "sharpened": lambda image: _sharpen(image, 1.5, 1.5),
     "blurred": lambda image: _sharpen(image, -1.0, 1.5),
     "half the resolution": lambda image: _coarsen(image, 0.5),

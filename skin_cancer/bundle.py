@@ -10,7 +10,7 @@ from pathlib import Path
 from skin_cancer.card import model_card
 from skin_cancer.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DESCRIPTION = "bundle.json"
 CARD = "README.md"
 FIGURES = "figures"
@@ -35,6 +35,7 @@ class Description:
         training: recipe, history and provenance of the run.
         metrics: what `skin_cancer.evaluation` measured, by the name of the data; may be empty.
             Each may name `figures`, file names in the folder of that name to captions.
+        studies: tables of trainings that were compared to find the recipe, by their captions.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Description:
     prior: dict[str, float]
     training: dict
     metrics: dict
+    studies: dict = dataclasses.field(default_factory=dict)
 
     @property
     def figures(self) -> list[str]:

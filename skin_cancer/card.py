@@ -74,6 +74,10 @@ default the classifier shows probabilities under the *balanced* prior, all diagn
 
 {results}
 
+## How the recipe was found
+
+{studies}
+
 ## Training
 
 {images:,} images of {lesions:,} lesions of {source}, {picture} pixels each. {held_out}
@@ -145,6 +149,7 @@ def model_card(description) -> str:
         graph=description.default_graph,
         diagnoses="\n".join(_diagnosis(code, description.prior) for code in description.diagnoses),
         results="\n\n".join(results) or "Not measured yet: `python -m skin_cancer.evaluation`.",
+        studies="\n\n".join(_studies(description.studies)) or "No trainings were compared.",
         held_out="15 % of the lesions were set aside before, and never seen in training."
         + ("" if fold is None else f" Fold {fold} was kept for validation."),
         recipe=_recipe(training["recipe"]),
@@ -260,6 +265,13 @@ def _illustrations(title, measured):
             if figure["command"] == command
         ]
     return "".join(f"\n\n{part}" for part in parts)
+
+
+def _studies(studies):
+    """Return tables, each with the command that made it."""
+    for caption, table in studies.items():
+        yield f"By `{table['command']}`:"
+        yield _table(caption, table)
 
 
 def _table(caption, table):

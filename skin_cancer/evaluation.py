@@ -12,25 +12,29 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, roc_auc_score
 from tqdm.auto import tqdm
 
-from skin_cancer import bundle, card, dataset
+from skin_cancer import bundle, card, dataset, metrics
+from skin_cancer.augmentation import DISTORTIONS
 from skin_cancer.classifier import MAX_VIEWS, Classifier
 from skin_cancer.config import divide
-from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
 
-RESAMPLES = 2000
-LEVELS = (2.5, 97.5)
-GROUP_LESIONS = 20
 TEST = "test"
 DATA_HELP = "dataset folder, or sample; without it ISIC_DATA_DIR"
 PART_HELP = "holdout, the validation fold, or test for the official test set of ISIC 2018"
 
 
-def predict_table(classifier: Classifier, table: pd.DataFrame, views: int = 1) -> np.ndarray:
+def predict_table(
+    classifier: Classifier, table: pd.DataFrame, views: int = 1, distortion=None
+) -> np.ndarray:
     """Classify the images of a table under the balanced prior.
+
+    Args:
+        classifier: of a loaded bundle.
+        table: with the column `path`.
+        views: 1 to 8 views an image.
+        distortion: what is done to each picture first: uint8 RGB (height, width, 3) to the same.
 
     Returns:
         float64 (images, diagnoses), each row a probability distribution.
@@ -38,286 +42,39 @@ def predict_table(classifier: Classifier, table: pd.DataFrame, views: int = 1) -
     Raises:
         DatasetError: names an image that cannot be read.
     """
-    predictions = classifier.predict_many(table["path"], views)
     rows = []
-    for path, prediction in zip(table["path"], tqdm(predictions, total=len(table)), strict=True):
-        if prediction.error:
-            raise DatasetError(f"{path}: {prediction.error}")
+    for path in tqdm(table["path"]):
+        picture = dataset.read_image(path)
+        prediction = classifier.predict(distortion(picture) if distortion else picture, views)
         rows.append(list(prediction.probabilities.values()))
     return np.array(rows)
 
 
-def measure(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0) -> dict:
-    """Compare probabilities with the true diagnoses.
-
-    Intervals are percentile intervals of a bootstrap over lesions, drawn with replacement within
-    each diagnosis (Efron & Tibshirani 1993, chapter 13): images of one lesion stay together.
+def robustness(
+    classifier: Classifier, table: pd.DataFrame, probabilities: np.ndarray
+) -> pd.DataFrame:
+    """Measure on pictures distorted as those of other cameras and other hands may be.
 
     Args:
-        table: one row an image, with `diagnosis` and `lesion_id`.
-        probabilities: float (images, diagnoses) under the balanced prior.
-        codes: ISIC codes of the columns.
-        seed: of the bootstrap.
+        classifier: of a loaded bundle.
+        table: one row an image, with `path`, `diagnosis` and `lesion_id`.
+        probabilities: of the images as they are, under the balanced prior.
 
     Returns:
-        A dictionary fit for JSON: counts, `measures` (balanced accuracy, areas under the ROC
-        curve), `classes` (recall, precision) and the `confusion` matrix by code.
+        One row a distortion of `augmentation.DISTORTIONS`: `mean recall` of the diagnoses that
+        occur, its `change` with the paired interval `low` to `high`, and the `agreement`, the share
+        of images whose answer stays.
 
     Raises:
-        DatasetError: a diagnosis has no image in the table.
+        DatasetError: names an image that cannot be read.
     """
-    codes = list(codes)
-    absent = sorted(set(codes) - set(table["diagnosis"]))
-    if absent:
-        raise DatasetError(f"No image of {', '.join(absent)} to measure on.")
-    truth = truth_of(table, codes)
-    answers = probabilities.argmax(axis=1)
-    weights = _resampled_weights(table, truth, np.random.default_rng(seed))
-
-    recalls = _recalls(truth, answers, len(codes), np.ones((1, len(truth))))[0]
-    drawn = _recalls(truth, answers, len(codes), weights)
-    matrix = confusion_matrix(truth, answers, labels=range(len(codes)))
-    return {
-        "images": len(table),
-        "lesions": int(table["lesion_id"].nunique()),
-        "resamples": RESAMPLES,
-        "measures": {
-            "balanced accuracy": _interval(recalls.mean(), drawn.mean(axis=1)),
-            **_areas(truth, probabilities, codes, weights),
-        },
-        "classes": {
-            code: {
-                "recall": _interval(recalls[i], drawn[:, i]),
-                "precision": float(matrix[i, i] / max(1, matrix[:, i].sum())),
-                "images": int((truth == i).sum()),
-                "lesions": int(table.loc[truth == i, "lesion_id"].nunique()),
-            }
-            for i, code in enumerate(codes)
-        },
-        "confusion": {
-            code: dict(zip(codes, row, strict=True))
-            for code, row in zip(codes, matrix.tolist(), strict=True)
-        },
-    }
-
-
-def truth_of(table: pd.DataFrame, codes) -> np.ndarray:
-    """Return the column of each image's true diagnosis among `codes`: int (images,).
-
-    Raises:
-        DatasetError: the table holds a diagnosis that is not among them.
-    """
-    columns = {code: i for i, code in enumerate(codes)}
-    unknown = sorted(set(table["diagnosis"]) - set(columns))
-    if unknown:
-        raise DatasetError(f"The model does not know {', '.join(unknown)}, which is in the data.")
-    return table["diagnosis"].map(columns).to_numpy()
-
-
-def malignant_of(table: pd.DataFrame) -> np.ndarray:
-    """Return whether each image shows a malignant lesion or a precursor: bool (images,)."""
-    return table["diagnosis"].map(lambda code: BY_CODE[code].malignant).to_numpy(bool)
-
-
-def malignancy(probabilities: np.ndarray, codes) -> np.ndarray:
-    """Return the probability that a lesion is malignant or a precursor: float (images,)."""
-    return probabilities[:, [BY_CODE[code].malignant for code in codes]].sum(axis=1)
-
-
-def _areas(truth, probabilities, codes, weights):
-    """Areas under the ROC curve of malignancy and of melanoma, with intervals."""
-    malignant = np.array([BY_CODE[code].malignant for code in codes])
-    melanoma = codes.index("MEL")
-    questions = {
-        "ROC AUC, malignant or precursor against benign": (
-            malignant[truth],
-            malignancy(probabilities, codes),
-        ),
-        "ROC AUC, melanoma against all others": (truth == melanoma, probabilities[:, melanoma]),
-    }
-    return {
-        name: _interval(
-            roc_auc_score(positive, score),
-            [roc_auc_score(positive, score, sample_weight=weight) for weight in weights],
-        )
-        for name, (positive, score) in questions.items()
-    }
-
-
-def reweighted(probabilities: np.ndarray, prior: dict[str, float]) -> np.ndarray:
-    """Return probabilities of the balanced prior under another one.
-
-    Args:
-        probabilities: float (images, diagnoses), each row a distribution.
-        prior: ISIC code to share, in the order of the columns.
-    """
-    weighted = probabilities * np.array(list(prior.values()))
-    return weighted / weighted.sum(axis=1, keepdims=True)
-
-
-def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> pd.DataFrame:
-    """Compare how sure the answers are with how often they are right.
-
-    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
-
-    Args:
-        truth: int (images,), columns of the true diagnoses.
-        probabilities: float (images, diagnoses), under the prior of the images.
-        bins: number of equal parts of 0 to 1.
-
-    Returns:
-        One row a bin that holds images: mean `confidence`, `accuracy`, number of `images`.
-    """
-    confidence = probabilities.max(axis=1)
-    answers = pd.DataFrame(
-        {"confidence": confidence, "accuracy": probabilities.argmax(axis=1) == truth}
-    )
-    part = np.minimum((confidence * bins).astype(int), bins - 1)
-    table = answers.groupby(part).mean()
-    return table.assign(images=answers.groupby(part).size()).rename_axis("bin")
-
-
-def calibration_error(bins: pd.DataFrame) -> float:
-    """Return the expected calibration error of `reliability`, 0 to 1 (Guo et al. 2017)."""
-    gaps = (bins["confidence"] - bins["accuracy"]).abs()
-    return float(np.average(gaps, weights=bins["images"]))
-
-
-def operating_points(
-    table: pd.DataFrame,
-    probabilities: np.ndarray,
-    codes,
-    sensitivities=(0.90, 0.95, 0.98),
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Find the thresholds of malignancy that reach given sensitivities on these very images.
-
-    Intervals as in `measure`, with the threshold found anew in each resample.
-
-    Args:
-        table: one row an image, with `diagnosis` and `lesion_id`.
-        probabilities: float (images, diagnoses).
-        codes: ISIC codes of the columns.
-        sensitivities: shares of the malignant images to be found, 0 to 1.
-        seed: of the bootstrap.
-
-    Returns:
-        One row a sensitivity: `threshold`, `specificity`, its interval `low` to `high`.
-    """
-    malignant, score = malignant_of(table), malignancy(probabilities, codes)
-    weights = _resampled_weights(table, truth_of(table, codes), np.random.default_rng(seed))
-    order = np.argsort(-score)
-    score, found = score[order], malignant[order]
-    last = np.searchsorted(-score, -score, side="right") - 1  # of those with an equal score
-    rows = []
-    for wanted in sensitivities:
-        once, drawn = (
-            _specificity(found, w, wanted, last)
-            for w in (np.ones((1, len(score))), weights[:, order])
-        )
-        position, specificity = once[0][0], _interval(once[1][0], drawn[1])
-        rows.append({"sensitivity": wanted, "threshold": float(score[position]), **specificity})
-    return pd.DataFrame(rows).rename(columns={"value": "specificity"}).set_index("sensitivity")
-
-
-def _specificity(malignant, weights, sensitivity, last):
-    """Walk down from the highest score until enough is found: position, share left benign."""
-    hit = np.cumsum(weights * malignant, axis=1)
-    false_alarm = np.cumsum(weights * ~malignant, axis=1)
-    position = last[(hit < sensitivity * hit[:, -1:] - 1e-9).sum(axis=1)]
-    rows = np.arange(len(weights))
-    return position, 1 - false_alarm[rows, position] / false_alarm[:, -1]
-
-
-def by_group(
-    table: pd.DataFrame, probabilities: np.ndarray, codes, groups: pd.Series, seed: int = 0
-) -> pd.DataFrame:
-    """Measure each group of images by itself; intervals as in `measure`.
-
-    Args:
-        table: one row an image, with `diagnosis` and `lesion_id`.
-        probabilities: float (images, diagnoses) under the balanced prior.
-        codes: ISIC codes of the columns.
-        groups: the group of each image, in the order of the table; missing ones are left out.
-        seed: of the bootstrap.
-
-    Returns:
-        One row a group of `GROUP_LESIONS` lesions or more: `images`, `lesions`, `diagnoses` (how
-        many occur), `mean recall` of those, its interval `low` to `high`, and the `ROC AUC` of
-        malignant or precursor against benign, missing where only one of them occurs.
-    """
-    truth, answers = truth_of(table, codes), probabilities.argmax(axis=1)
-    malignant, score = malignant_of(table), malignancy(probabilities, codes)
-    rows = {}
-    for group in groups.dropna().unique():
-        mask = (groups == group).fillna(False).to_numpy(bool)
-        part = table[mask]
-        if part["lesion_id"].nunique() < GROUP_LESIONS:
-            continue
-        occurring, local = np.unique(truth[mask], return_inverse=True)
-        right = np.where(answers[mask] == truth[mask], local, -1)
-        weights = _resampled_weights(part, truth[mask], np.random.default_rng(seed))
-        drawn = _recalls(local, right, len(occurring), weights).mean(axis=1)
-        value = _recalls(local, right, len(occurring), np.ones((1, len(part)))).mean()
-        both = len(np.unique(malignant[mask])) == 2
-        rows[group] = {
-            "images": len(part),
-            "lesions": part["lesion_id"].nunique(),
-            "diagnoses": len(occurring),
-            **_interval(value, drawn),
-            "ROC AUC": roc_auc_score(malignant[mask], score[mask]) if both else np.nan,
-        }
-    columns = ["images", "lesions", "diagnoses", "value", "low", "high", "ROC AUC"]
-    found = pd.DataFrame(rows.values(), index=list(rows), columns=columns).rename_axis(groups.name)
-    return found.rename(columns={"value": "mean recall"}).sort_index()
-
-
-def worst_mistakes(
-    table: pd.DataFrame, probabilities: np.ndarray, codes, count: int = 12
-) -> pd.DataFrame:
-    """Return the wrong answers that gave the true diagnosis the least, missed malignant first.
-
-    Returns:
-        Rows of the table with `answer` (ISIC code), `probability` (of the answer) and
-        `probability of the truth`.
-    """
-    truth, answers = truth_of(table, codes), probabilities.argmax(axis=1)
-    rows = np.arange(len(table))
-    answer = np.array(codes)[answers]
-    missed = malignant_of(table) & ~np.array([BY_CODE[code].malignant for code in answer])
-    wrong = table.assign(
-        answer=answer,
-        probability=probabilities[rows, answers],
-        missed=missed,
-        **{"probability of the truth": probabilities[rows, truth]},
-    )[answers != truth]
-    ranked = wrong.sort_values(["missed", "probability of the truth"], ascending=[False, True])
-    return ranked.drop(columns="missed").head(count)
-
-
-def _resampled_weights(table, truth, rng):
-    """Return how often each image is drawn: (resamples, images)."""
-    lesion, _ = pd.factorize(table["lesion_id"])
-    diagnosis = np.zeros(lesion.max() + 1, int)
-    diagnosis[lesion] = truth
-    counts = np.zeros((RESAMPLES, len(diagnosis)))
-    for code in np.unique(diagnosis):
-        members = np.flatnonzero(diagnosis == code)
-        chances = np.full(len(members), 1 / len(members))
-        counts[:, members] = rng.multinomial(len(members), chances, RESAMPLES)
-    return counts[:, lesion]
-
-
-def _recalls(truth, answers, classes, weights):
-    """Recall of each class under each row of image weights: (rows, classes)."""
-    belongs = np.eye(classes)[truth]
-    right = belongs * (truth == answers)[:, None]
-    return (weights @ right) / (weights @ belongs)
-
-
-def _interval(value, drawn):
-    low, high = np.percentile(drawn, LEVELS)
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    codes, rows = classifier.description.diagnoses, {}
+    for name, distort in DISTORTIONS.items():
+        distorted = predict_table(classifier, table, distortion=distort)
+        change = metrics.difference(table, distorted, probabilities, codes)
+        recall = metrics.mean_recall(table, distorted, codes)
+        rows[name] = {"mean recall": recall["value"], "change": change.pop("value"), **change}
+    return pd.DataFrame(rows).T.rename_axis("distortion")
 
 
 def read_part(data, part: str, training: dict) -> pd.DataFrame:
@@ -380,7 +137,7 @@ def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | N
         graph: `float` or `int8`; the bundle's default if None.
 
     Returns:
-        As `measure`, with how it was measured.
+        As `metrics.measure`, with how it was measured.
 
     Raises:
         SkinCancerError: bundle or dataset cannot be used.
@@ -389,12 +146,12 @@ def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | N
     description = classifier.description
     table = read_part(data, part, description.training)
     probabilities = predict_table(classifier, table, views)
-    measured = measure(table, probabilities, description.diagnoses)
+    measured = metrics.measure(table, probabilities, description.diagnoses)
     return {**measured, **how_measured(table, part, views, graph or description.default_graph)}
 
 
 def how_measured(table: pd.DataFrame, part: str, views: int, graph: str) -> dict:
-    """Return title and command of a measurement, for `measure`'s result and the model card."""
+    """Return title and command of a measurement, for the measures and the model card."""
     title = f"{dataset.title(table)}, {f'fold {part}' if part.isdigit() else part}"
     title += "" if views == 1 else f", {views} views"
     title += "" if graph == "float" else f", {graph} graph"
@@ -455,6 +212,23 @@ def illustrate(
     }
     drawn = {name: figures[caption] for name, caption in files.items()}
     _write_metrics(folder, description, title, measured, drawn)
+
+
+def add_study(folder, caption: str, table: pd.DataFrame, command: str) -> None:
+    """Add a table of compared trainings to a bundle and its card; one of its caption is replaced.
+
+    Args:
+        folder: the bundle's folder.
+        caption: of the table.
+        table: with an index of a name.
+        command: what made it.
+
+    Raises:
+        BundleError: the bundle is damaged or cannot be written.
+    """
+    description = bundle.read(folder)
+    studies = {**description.studies, caption: _plain(table, command)}
+    bundle.write(folder, dataclasses.replace(description, studies=studies), folder)
 
 
 def _write_metrics(folder, description, title, measured, figures=None):

@@ -212,7 +212,7 @@ def learning_curves(history: pd.DataFrame):
 
 
 def confusion(measured: dict):
-    """Draw the confusion matrix of `evaluation.measure`: shares of each true diagnosis."""
+    """Draw the confusion matrix of `metrics.measure`: shares of each true diagnosis."""
     matrix = pd.DataFrame(measured["confusion"]).T
     share = matrix.div(matrix.sum(axis=1), axis=0)
     figure, axes = plt.subplots(figsize=(WIDTH / 1.5, 4.6))
@@ -272,7 +272,7 @@ def roc_and_precision(truth: np.ndarray, probabilities: np.ndarray, codes):
 
 
 def reliability(bins: pd.DataFrame, error: float):
-    """Draw the reliability diagram of `evaluation.reliability`."""
+    """Draw the reliability diagram of `metrics.reliability`."""
     figure, axes = plt.subplots(figsize=(WIDTH / 2, 4))
     axes.plot([0, 1], [0, 1], "--", color="grey", label="as sure as right")
     sizes = 15 + 300 * bins["images"] / bins["images"].max()

@@ -15,13 +15,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 from tqdm.auto import tqdm
 
-from skin_cancer import dataset
+from skin_cancer import dataset, evaluation, metrics
+from skin_cancer.batches import read_probabilities
 from skin_cancer.config import TrainingConfig
 from skin_cancer.errors import SkinCancerError, TrainingError
+from skin_cancer.training import PREDICTIONS
 
-PREDICTIONS = "predictions.csv"
 TRAVEL = "vidir_modern"  # the source that screening leaves out
 
 # Small and short, so that many can be compared; each lever is pulled alone.
@@ -107,8 +109,48 @@ def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
         raise TrainingError(f"{len(failed)} trainings failed; read {', '.join(failed)}.")
 
 
+def compare(trainings: dict[str, dict], output, table: pd.DataFrame) -> pd.DataFrame:
+    """Measure the finished trainings on what each left out, and against the first of its kind.
+
+    Args:
+        trainings: name to options of `TrainingConfig`.
+        output: folder with a folder for each training.
+        table: the images, as `dataset.split` returns them.
+
+    Returns:
+        One row a finished training: `mean recall` of the diagnoses that occur, with its `interval`;
+        `gain` against the first training with the same part left out, paired, with its interval;
+        area under the ROC curve of `melanoma against nevus` with its interval.
+
+    Raises:
+        TrainingError: none is finished.
+    """
+    codes, first, rows = dataset.codes(table), {}, {}
+    for name, options in trainings.items():
+        path = folder(output, name) / PREDICTIONS
+        if not path.exists():
+            continue
+        found = read_probabilities(path)[list(codes)]
+        part = table.set_index("image_id", drop=False).loc[found.index]
+        probabilities = found.to_numpy()
+        left_out = options.get("source") or options.get("fold")
+        base = first.setdefault(left_out, probabilities)
+        rows[name] = {
+            "mean recall": metrics.mean_recall(part, probabilities, codes),
+            "gain": metrics.difference(part, probabilities, base, codes),
+            "melanoma against nevus": metrics.melanoma_against_nevus(part, probabilities, codes),
+        }
+    if not rows:
+        raise TrainingError(f"No training of this stage is finished in {output}.")
+    return pd.DataFrame(rows).T.rename_axis("training")
+
+
+def _shown(cell):
+    return f"{cell['value']:.3f} ({cell['low']:.3f} to {cell['high']:.3f})"
+
+
 def main():
-    """Run a stage from the shell."""
+    """Run a stage from the shell, then print its table."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.recipe", description=__doc__.split("\n")[0]
     )
@@ -116,7 +158,9 @@ def main():
     parser.add_argument("--data", default="", help="dataset folder; without it ISIC_DATA_DIR")
     parser.add_argument("--output", default="runs/recipe", help="folder for all trainings")
     parser.add_argument("--jobs", default=1, type=int, help="trainings at a time")
-    parser.add_argument("--list", action="store_true", help="only print the commands")
+    parser.add_argument("--list", action="store_true", help="only print the trainings' commands")
+    parser.add_argument("--table", action="store_true", help="only measure what is finished")
+    parser.add_argument("--save", help="bundle to whose card the table is added")
     given = parser.parse_args()
     try:
         data = dataset.data_folder(given.data)
@@ -125,7 +169,15 @@ def main():
             for name, options in trainings.items():
                 print(f"{name}: {shlex.join(command(name, options, given.output, data))}")
             return
-        run(trainings, given.output, data, given.jobs)
+        if not given.table:
+            run(trainings, given.output, data, given.jobs)
+        table = compare(trainings, given.output, dataset.split(dataset.read(data))).map(_shown)
+        print(table.to_string())
+        if given.save:
+            caption = f"Stage {given.stage}"
+            evaluation.add_study(
+                given.save, caption, table, f"python -m skin_cancer.recipe {given.stage}"
+            )
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error
 

@@ -51,8 +51,9 @@ def write_ham10000(folder, lesions=8):
             part = folder / f"HAM10000_images_part_{1 + len(rows) % 2}"
             part.mkdir(parents=True, exist_ok=True)
             (part / f"{image_id}.jpg").write_bytes(encoded(lesion(96, 72, seed=len(rows))))
+            source = f"synth_{number % 2}"
             rows.append(
-                [f"HAM_{number:07d}", image_id, dx, "histo", 50.0, "female", "back", "synth"]
+                [f"HAM_{number:07d}", image_id, dx, "histo", 50.0, "female", "back", source]
             )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table.to_csv(folder / "HAM10000_metadata.csv", index=False)

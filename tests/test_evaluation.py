@@ -5,16 +5,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from skin_cancer import card, dataset, evaluation
+from skin_cancer import card, dataset, metrics
 from skin_cancer.errors import DatasetError
-from skin_cancer.evaluation import choose_part, measure
+from skin_cancer.evaluation import choose_part
+from skin_cancer.metrics import measure
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(evaluation, "RESAMPLES", 200)
+    monkeypatch.setattr(metrics, "RESAMPLES", 200)
 
 
 def answers(lesions=20, right=0.7, seed=0):
@@ -109,7 +110,7 @@ def test_measures_can_be_stored_and_shown():
 
 def test_another_prior_weighs_the_probabilities_anew():
     probabilities = np.array([[0.5, 0.5], [0.2, 0.8]])
-    shifted = evaluation.reweighted(probabilities, {"MEL": 0.25, "NV": 0.75})
+    shifted = metrics.reweighted(probabilities, {"MEL": 0.25, "NV": 0.75})
     assert shifted == pytest.approx(np.array([[0.25, 0.75], [1 / 13, 12 / 13]]))
 
 
@@ -118,18 +119,18 @@ def test_calibration_error_of_answers_that_are_as_sure_as_right():
     confidence = rng.uniform(0.5, 1, 20_000)
     truth = (rng.random(20_000) > confidence).astype(int)
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    bins = evaluation.reliability(truth, probabilities)
+    bins = metrics.reliability(truth, probabilities)
     assert bins["images"].sum() == 20_000
-    assert evaluation.calibration_error(bins) < 0.02
-    too_sure = evaluation.reliability(truth, np.round(probabilities))
-    assert evaluation.calibration_error(too_sure) == pytest.approx(0.25, abs=0.02)
+    assert metrics.calibration_error(bins) < 0.02
+    too_sure = metrics.reliability(truth, np.round(probabilities))
+    assert metrics.calibration_error(too_sure) == pytest.approx(0.25, abs=0.02)
 
 
 def test_operating_points_reach_their_sensitivity():
     table, probabilities, _ = answers(lesions=60)
-    points = evaluation.operating_points(table, probabilities, CODES, (0.5, 0.9))
-    malignant = evaluation.malignant_of(table)
-    score = evaluation.malignancy(probabilities, CODES)
+    points = metrics.operating_points(table, probabilities, CODES, (0.5, 0.9))
+    malignant = metrics.malignant_of(table)
+    score = metrics.malignancy(probabilities, CODES)
     for wanted, row in points.iterrows():
         called = score >= row["threshold"]
         assert called[malignant].mean() == pytest.approx(wanted, abs=1 / malignant.sum())
@@ -142,7 +143,7 @@ def test_a_group_is_measured_like_a_dataset_of_its_own():
     table, probabilities, _ = answers(lesions=30)
     sex = pd.Series(np.where(np.arange(len(table)) % 2, "male", "female"), name="sex")
     sex[0] = None
-    found = evaluation.by_group(table, probabilities, CODES, sex)
+    found = metrics.by_group(table, probabilities, CODES, sex)
     rows = (sex == "male").to_numpy()
     alone = measure(table[rows], probabilities[rows], CODES)
     assert found.loc["male", "mean recall"] == pytest.approx(balanced(alone)["value"])
@@ -156,7 +157,7 @@ def test_lesions_of_equal_malignancy_are_called_together():
     table = pd.DataFrame({"diagnosis": ["MEL", "MEL", "NV", "NV", "NV", "NV"]})
     table["lesion_id"] = list("abcdef")
     probabilities = np.stack([score, 1 - score], axis=1)
-    points = evaluation.operating_points(table, probabilities, codes, (1.0,))
+    points = metrics.operating_points(table, probabilities, codes, (1.0,))
     assert points["threshold"].item() == 0.5
     assert points["specificity"].item() == 0.25
 
@@ -164,20 +165,20 @@ def test_lesions_of_equal_malignancy_are_called_together():
 def test_small_groups_are_left_out():
     table, probabilities, _ = answers()
     group = pd.Series(["a"] * 130 + ["b"] * 10, name="group")
-    assert evaluation.by_group(table, probabilities, CODES, group).index.tolist() == ["a"]
-    assert evaluation.by_group(table, probabilities, CODES, group.where(group == "b")).empty
+    assert metrics.by_group(table, probabilities, CODES, group).index.tolist() == ["a"]
+    assert metrics.by_group(table, probabilities, CODES, group.where(group == "b")).empty
 
 
 def test_a_group_of_one_diagnosis_has_no_roc():
     table, probabilities, _ = answers()
-    found = evaluation.by_group(table, probabilities, CODES, table["diagnosis"])
+    found = metrics.by_group(table, probabilities, CODES, table["diagnosis"])
     assert found["diagnoses"].tolist() == [1] * 7
     assert found["ROC AUC"].isna().all()
 
 
 def test_worst_mistakes_begin_with_missed_malignant_lesions():
     table, probabilities, truth = answers()
-    wrong = evaluation.worst_mistakes(table, probabilities, CODES, count=1000)
+    wrong = metrics.worst_mistakes(table, probabilities, CODES, count=1000)
     assert len(wrong) == (probabilities.argmax(axis=1) != truth).sum()
     malignant, called = (wrong[c].isin(["MEL", "BCC", "AKIEC"]) for c in ("diagnosis", "answer"))
     missed = (malignant & ~called).to_numpy()
@@ -188,4 +189,4 @@ def test_worst_mistakes_begin_with_missed_malignant_lesions():
 def test_a_diagnosis_that_the_model_does_not_know():
     table, _, _ = answers()
     with pytest.raises(DatasetError, match="does not know SCC"):
-        evaluation.truth_of(table.replace({"diagnosis": {"NV": "SCC"}}), CODES)
+        metrics.truth_of(table.replace({"diagnosis": {"NV": "SCC"}}), CODES)

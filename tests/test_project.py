@@ -80,7 +80,8 @@ def test_notebook_is_a_few_thin_cells():
 def test_modules_import_only_from_those_above_them():
     order = [
         *("errors", "diagnoses", "imaging", "lesion", "card", "bundle", "classifier", "app"),
-        *("download", "sample", "dataset", "network", "training", "evaluation"),
+        *("download", "sample", "dataset", "augmentation", "config", "batches"),
+        *("network", "training", "metrics", "evaluation", "recipe"),
         *("explanation", "figures", "notebook"),
     ]
     assert sorted(order) == sorted(

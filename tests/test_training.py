@@ -7,6 +7,7 @@ import time
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT, TINY, shell
 from pictures import write_isic2019
@@ -23,8 +24,21 @@ def checkpoint(output):
 
 
 def test_impossible_parameters_are_named():
-    with pytest.raises(TrainingError, match=r"image_size=100, epochs=0, fold=5"):
-        TrainingConfig(image_size=100, first_image_size=64, epochs=0, fold=5)
+    with pytest.raises(TrainingError, match=r"image_size=100, epochs=0, mixup=-1, fold=5"):
+        TrainingConfig(image_size=100, first_image_size=64, epochs=0, mixup=-1, fold=5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fold": 0, "source": "rosendahl"},
+        {"fold": 0, "holdout": "included"},
+        {"source": "rosendahl", "holdout": "included"},
+    ],
+)
+def test_only_one_thing_is_left_out(options):
+    with pytest.raises(TrainingError, match="a fold, a source or nothing is left out"):
+        TrainingConfig(**options)
 
 
 def test_unknown_option_stops_at_once():
@@ -211,8 +225,36 @@ def test_training_can_start_from_a_bundle(tiny_run):
 
 def test_start_weights_that_have_seen_the_validation_fold(tiny_run):
     config = TrainingConfig(start_weights=str(tiny_run / "bundle"), fold=3)
-    with pytest.raises(TrainingError, match="was trained on fold 3"):
+    with pytest.raises(TrainingError, match="has seen what"):
         training.start_network(config, 7)
+
+
+def test_frozen_statistics_stay_those_of_the_start_weights(ham10000, tmp_path):
+    small = {"image_size": 64, "first_image_size": 64, "batch_size": 16, "epochs": 1}
+    common = {"data": str(ham10000), **small}
+    start = training.start_network(TrainingConfig(), 7)
+    for normalisation in ("frozen", "trained"):
+        output = str(tmp_path / normalisation)
+        config = TrainingConfig(output=output, normalisation=normalisation, **common)
+        network, _, _ = training.train(config)
+        same = [
+            np.array_equal(ours.moving_mean, theirs.moving_mean)
+            for ours, theirs in zip(network.layers, start.layers, strict=True)
+            if isinstance(ours, keras.layers.BatchNormalization)
+        ]
+        assert all(same) == (normalisation == "frozen")
+
+
+def test_a_bundle_undoes_the_drawing_of_rare_diagnoses(ham10000, tmp_path):
+    options = [f"--data={ham10000}", f"--output={tmp_path}", "--epochs=1", "--rebalance=1", *TINY]
+    done = shell("training", *options, "--fold=0")
+    assert done.returncode == 0, done.stderr
+    written = pd.read_csv(tmp_path / training.PREDICTIONS, index_col="image_id")
+    table = dataset.split(dataset.read(ham10000))
+    classifier = Classifier.load(tmp_path / "bundle")
+    for row in table[table["fold"] == 0].head(5).itertuples():
+        served = classifier.predict(row.path).probabilities
+        assert served == pytest.approx(written.loc[row.image_id].to_dict(), abs=0.01)
 
 
 def test_a_backbone_that_is_not_there():

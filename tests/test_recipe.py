@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skin_cancer import bundle, dataset, recipe
+from skin_cancer.config import TrainingConfig
+from skin_cancer.errors import TrainingError
+from skin_cancer.training import PREDICTIONS
+
+SMALL = {"image_size": 64, "first_image_size": 64, "batch_size": 16, "epochs": 1}
+
+
+@pytest.mark.parametrize("stage", recipe.STAGES)
+def test_every_training_of_a_stage_can_be(stage):
+    trainings = recipe.STAGES[stage]()
+    for options in trainings.values():
+        TrainingConfig(**options)
+    assert len({recipe.folder("runs", name) for name in trainings}) == len(trainings)
+
+
+def test_commands_name_what_differs_from_the_defaults():
+    command = recipe.command("mixup, fold 0", {"mixup": 0.2, "fold": 0}, "runs/recipe", "DATA")
+    assert command[:3] == ["python", "-m", "skin_cancer.training"]
+    options = {"--mixup=0.2", "--fold=0", "--data=DATA", "--output=runs/recipe/mixup-fold_0"}
+    assert set(command[3:]) == options | {"--no-bundle"}
+
+
+def predictions(output, name, table, right, seed=0):
+    """Write what a training would have said, with so many right answers."""
+    rng = np.random.default_rng(seed)
+    codes = list(dataset.codes(table))
+    scores = rng.random((len(table), 7))
+    truth = table["diagnosis"].map(codes.index).to_numpy()
+    scores[np.arange(len(table)), truth] += rng.random(len(table)) < right
+    scores /= scores.sum(axis=1, keepdims=True)
+    found = pd.DataFrame(scores, columns=codes, index=pd.Index(table["image_id"], name="image_id"))
+    folder = recipe.folder(output, name)
+    folder.mkdir(parents=True)
+    found.to_csv(folder / PREDICTIONS)
+
+
+def test_trainings_are_compared_with_the_first_of_their_kind(ham10000, tmp_path):
+    table = dataset.split(dataset.read(ham10000))
+    fold = table[table["fold"] == 0]
+    trainings = {
+        "base, fold 0": {"fold": 0},
+        "base, elsewhere": {"source": "synth_0"},
+        "better, fold 0": {"fold": 0, "mixup": 0.2},
+        "not finished": {"fold": 0, "mixup": 0.3},
+    }
+    predictions(tmp_path, "base, fold 0", fold, 0.0)
+    predictions(tmp_path, "base, elsewhere", table[table["dataset"] == "synth_0"], 0.5)
+    predictions(tmp_path, "better, fold 0", fold, 1.0)
+    found = recipe.compare(trainings, tmp_path, table)
+    assert list(found.index) == ["base, fold 0", "base, elsewhere", "better, fold 0"]
+    assert found.loc["better, fold 0", "mean recall"]["value"] == 1
+    gain = found.loc["better, fold 0", "gain"]
+    base = found.loc["base, fold 0", "mean recall"]["value"]
+    assert gain["value"] == pytest.approx(1 - base)
+    assert gain["low"] > 0
+    assert found.loc["base, elsewhere", "gain"]["value"] == 0
+
+
+def test_nothing_finished(ham10000, tmp_path):
+    table = dataset.split(dataset.read(ham10000))
+    with pytest.raises(TrainingError, match="No training of this stage is finished"):
+        recipe.compare({"base": {"fold": 0}}, tmp_path, table)
+
+
+def test_a_stage_runs_once_goes_on_and_ends_in_a_card(
+    ham10000, tiny_run, tmp_path, monkeypatch, capsys
+):
+    trainings = {"base, fold 0": {**SMALL, "fold": 0}, "frozen": {**SMALL, "source": "synth_0"}}
+    trainings["frozen"]["normalisation"] = "frozen"
+    monkeypatch.setitem(recipe.STAGES, "screening", lambda: trainings)
+    arguments = ["recipe", "screening", f"--data={ham10000}", f"--output={tmp_path}", "--jobs=2"]
+    monkeypatch.setattr("sys.argv", [*arguments, f"--save={tiny_run / 'bundle'}"])
+    recipe.main()
+    assert "base, fold 0" in capsys.readouterr().out
+    validated = json.loads((tmp_path / "frozen.log").read_text().splitlines()[-2])
+    found = recipe.compare(trainings, tmp_path, dataset.split(dataset.read(ham10000)))
+    assert found.loc["frozen", "mean recall"]["value"] == pytest.approx(
+        validated["validation_balanced_accuracy"]
+    )
+    card = (tiny_run / "bundle" / bundle.CARD).read_text()
+    assert "By `python -m skin_cancer.recipe screening`" in card
+    assert bundle.read(tiny_run / "bundle").studies
+
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    recipe.main()
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+def test_a_training_that_fails_is_named_with_its_log(ham10000, tmp_path):
+    trainings = {"moon": {**SMALL, "source": "moon"}}
+    with pytest.raises(TrainingError, match=r"1 trainings failed; read .*moon\.log"):
+        recipe.run(trainings, tmp_path, ham10000, jobs=1)
+    assert "There is no source 'moon'" in (tmp_path / "moon.log").read_text()
