@@ -16,6 +16,7 @@ from skin_cancer.errors import DatasetError, TrainingError
 RESIZED_SHARE = 0.75
 LOADER_THREADS = 2
 CACHE_BYTES = 3_000_000_000
+SMOOTHING = 50
 
 
 class Pictures:
@@ -46,9 +47,9 @@ class Pictures:
 class TrainingImages(keras.utils.PyDataset):
     """Augmented batches of one epoch: RGB (batch, size, size, 3) in 0 to 255, and labels.
 
-    The images are uint8, or float32 where views are mixed; the labels float32
-    (batch, diagnoses), each row a distribution. Order and augmentation are functions of
-    (seed, epoch, index) alone.
+    The images are uint8, or float32 where views are mixed. The labels are float32
+    (batch, 2 x diagnoses): first a distribution, then the logarithms of the class shares that it
+    is to be seen under. Order and augmentation are functions of (seed, epoch, index) alone.
 
     Raises:
         TrainingError: the teacher's table cannot be read or misses an image.
@@ -58,7 +59,8 @@ class TrainingImages(keras.utils.PyDataset):
         super().__init__(workers=LOADER_THREADS)
         self.pictures = pictures or Pictures(table)
         self.config = config
-        self.labels = soft_labels(table, config)
+        log_prior = np.log(assumed_prior(table, config)).astype("float32")
+        self.labels = np.hstack([soft_labels(table, config), log_prior])
         self.batch_size = min(config.batch_size, len(table))
         self.size = crop_size(config, epoch)
         self.key = (config.seed, epoch)
@@ -141,10 +143,28 @@ def class_prior(table: pd.DataFrame) -> np.ndarray:
     return counts / counts.sum()
 
 
-def drawn_prior(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
-    """Return the share of each diagnosis among the views that training draws, as `class_prior`."""
-    shares = class_prior(table) ** (1 - config.rebalance)
-    return shares / shares.sum()
+def assumed_prior(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
+    """Return the class shares that each image's label is to be seen under.
+
+    The shares among the views that training draws, of all sources together or, so that the
+    network gains nothing from telling the sources apart, of the image's own. Those of a source are
+    smoothed by the common ones, which count as much as 50 images.
+
+    Returns:
+        float64 (images, diagnoses), each row a distribution.
+    """
+    chances, labels = _chances(table, config), np.eye(len(dataset.codes(table)))
+    labels = labels[label_numbers(table)]
+    common = np.maximum(chances @ labels, 1 / len(table))
+    common /= common.sum()
+    shares = np.tile(common, (len(table), 1))
+    if config.prior == "source":
+        sources = table["dataset"].fillna("").to_numpy()
+        for source in np.unique(sources):
+            rows = sources == source
+            counts = len(table) * chances[rows] @ labels[rows] + SMOOTHING * common
+            shares[rows] = counts / counts.sum()
+    return shares
 
 
 def label_numbers(table: pd.DataFrame) -> np.ndarray:
@@ -157,8 +177,7 @@ def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
     """Return the labels to learn from: float32 (images, diagnoses), each row a distribution.
 
     One-hot, or mixed with a teacher's probabilities (Hinton et al. 2015, "Distilling the Knowledge
-    in a Neural Network", section 2), which are brought from the balanced prior to that of the
-    views.
+    in a Neural Network", section 2), which are brought from the balanced prior to the assumed one.
 
     Raises:
         TrainingError: the teacher's table cannot be read or misses an image.
@@ -169,11 +188,12 @@ def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
         return labels
     try:
         taught = read_probabilities(config.targets)
-        weighted = taught.reindex(table["image_id"])[codes].to_numpy() * drawn_prior(table, config)
+        weighted = taught.reindex(table["image_id"])[codes] * assumed_prior(table, config)
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
             f"targets={config.targets!r} is no table of image_id and probabilities: {error}"
         ) from error
+    weighted = weighted.to_numpy()
     missing = int(np.isnan(weighted).any(axis=1).sum())
     if missing:
         raise TrainingError(
@@ -198,18 +218,23 @@ def _order(table, config, rng):
     """Return which image each view of an epoch shows."""
     if not config.rebalance and not config.source_rebalance:
         return rng.permutation(len(table))
+    # Evenly spaced on the chances laid end to end: each image comes up as often as it should.
+    places = (np.arange(len(table)) + rng.random()) / len(table)
+    shuffled = rng.permutation(len(table))
+    ends = np.cumsum(_chances(table, config)[shuffled])
+    drawn = shuffled[np.searchsorted(ends, places).clip(max=len(table) - 1)]
+    return rng.permutation(drawn)
+
+
+def _chances(table, config):
+    """Return how often each image is drawn: float64 (images,), of sum 1."""
     diagnosis = table["diagnosis"]
     chances = _spread(diagnosis, config.rebalance)
     for code in diagnosis.unique():
         rows = (diagnosis == code).to_numpy()
         among = _spread(table["dataset"][rows].fillna(""), config.source_rebalance)
         chances[rows] *= among * rows.sum()
-    chances /= chances.sum()
-    # Evenly spaced on the chances laid end to end: each image comes up as often as it should.
-    places = (np.arange(len(table)) + rng.random()) / len(table)
-    shuffled = rng.permutation(len(table))
-    drawn = shuffled[np.searchsorted(np.cumsum(chances[shuffled]), places).clip(max=len(table) - 1)]
-    return rng.permutation(drawn)
+    return chances / chances.sum()
 
 
 def _spread(groups, exponent):

@@ -17,6 +17,7 @@ from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import ImageError
 
 MAX_VIEWS = 8
+ZOOMS = (1.0, 0.9, 0.8, 0.7)
 DISCLAIMER = (
     "This program supports a doctor's decision. It is not a medical device and makes no diagnosis."
 )
@@ -128,7 +129,8 @@ class Classifier:
 
         Args:
             image: path, bytes of an image file, or uint8 RGB array (height, width, 3).
-            views: 1 to 8 turned and mirrored views whose logits are averaged.
+            views: 1 to 8 turned, mirrored and zoomed views whose logits are averaged; heatmaps
+                are of those that show the whole square.
             prior: how often each diagnosis is expected: `"balanced"` for all alike,
                 `"training"` as in the training images, or a dictionary of ISIC code to weight.
 
@@ -141,10 +143,11 @@ class Classifier:
         assumed = self._shares(prior)
         trained = self._shares("training")
         shift = np.array([math.log(assumed[code] / trained[code]) for code in assumed])
-        square = imaging.centre_square(_pixels(image), self.description.input_size)
-        outputs = self._run(image=np.stack([_view(square, i) for i in range(views)]))
+        pixels, size = _pixels(image), self.description.input_size
+        outputs = self._run(image=np.stack([_view(pixels, size, i) for i in range(views)]))
         logits = outputs["logits"].mean(axis=0) + shift
-        maps = np.mean([_unview(outputs["maps"][i], i) for i in range(views)], axis=0)
+        whole = range(0, views, len(ZOOMS))
+        maps = np.mean([_unview(outputs["maps"][i], i) for i in whole], axis=0)
         probabilities = dict(zip(self.description.diagnoses, _softmax(logits), strict=True))
         return Prediction(probabilities, maps, self.description.input_size, assumed)
 
@@ -199,8 +202,9 @@ def _pixels(image):
     raise ImageError("A picture is a path, the bytes of a file, or an RGB uint8 array (H, W, 3).")
 
 
-def _view(square, i):
-    """Return the i-th of the eight turned and mirrored views of a square."""
+def _view(image, size, i):
+    """Return the i-th of the eight turned, mirrored and zoomed views of a picture."""
+    square = imaging.centre_square(image, size, ZOOMS[i % len(ZOOMS)])
     return np.rot90(square[:, ::-1] if i >= 4 else square, i % 4)
 
 

@@ -88,18 +88,19 @@ def _check_header(data):
     check_size(*size)
 
 
-def centre_square(image: np.ndarray, size: int) -> np.ndarray:
-    """Cut the largest centred square and resize it.
+def centre_square(image: np.ndarray, size: int, share: float = 1.0) -> np.ndarray:
+    """Cut the largest centred square, or a share of its side, and resize it.
 
     Args:
         image: uint8 RGB (height, width, 3).
         size: side of the result in pixels.
+        share: of the side of the largest square, above 0 to 1.
 
     Returns:
         uint8 RGB (size, size, 3).
     """
     height, width = image.shape[:2]
-    side = min(height, width)
+    side = max(1, round(share * min(height, width)))
     top, left = (height - side) // 2, (width - side) // 2
     square = image[top : top + side, left : left + side]
     method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR

@@ -9,6 +9,7 @@ given again at any time.
 import argparse
 import dataclasses
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from skin_cancer import dataset, evaluation, metrics
+from skin_cancer import bundle, dataset, evaluation, metrics
 from skin_cancer.batches import read_probabilities
+from skin_cancer.classifier import Classifier
 from skin_cancer.config import TrainingConfig
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.training import PREDICTIONS
@@ -36,14 +38,22 @@ SMALL = {
 }
 LEVERS = {
     "base": {},
+    "each source's own prior": {"prior": "source"},
     "augmentation 2": {"augmentation": 2.0},
-    "rebalanced by half": {"rebalance": 0.5},
     "style mixing": {"style_mixing": 0.5},
-    "mixup": {"mixup": 0.2},
     "sources rebalanced by half": {"source_rebalance": 0.5},
+    "rebalanced by half": {"rebalance": 0.5},
+    "mixup": {"mixup": 0.2},
     "learning rate 3e-4": {"learning_rate": 3e-4},
     "statistics trained": {"normalisation": "trained"},
 }
+
+
+# What paid, at the size and length of the folds and of the network.
+FOUND = {**SMALL}
+LARGE = {**FOUND}
+SOURCES = ("vidir_molemax", "vidir_modern", "rosendahl", "vienna_dias")
+TEACHERS = "teachers.csv"
 
 
 def screening() -> dict[str, dict]:
@@ -56,21 +66,60 @@ def screening() -> dict[str, dict]:
     }
 
 
-STAGES = {"screening": screening}
+def sources() -> dict[str, dict]:
+    """Return the found recipe, with each source left out."""
+    return {f"found, without {source}": {**FOUND, "source": source} for source in SOURCES}
+
+
+def folds() -> dict[str, dict]:
+    """Return the found recipe, with each fold left out: what it is worth, and the teachers."""
+    return {f"found, fold {fold}": {**FOUND, "fold": fold} for fold in range(dataset.FOLDS)}
+
+
+def measured() -> dict[str, dict]:
+    """Return the network that the holdout's figures are of."""
+    return {"measured": {**LARGE, "targets": TEACHERS}}
+
+
+def shipped() -> dict[str, dict]:
+    """Return the network that ships: the same recipe on all lesions."""
+    return {"shipped": {**LARGE, "targets": TEACHERS, "holdout": "included"}}
+
+
+STAGES = {
+    "screening": screening,
+    "sources": sources,
+    "folds": folds,
+    "measured": measured,
+    "shipped": shipped,
+}
 
 
 def folder(output, name: str) -> Path:
     """Return the output folder of a named training."""
-    return Path(output) / name.replace(", ", "-").replace(" ", "_")
+    return Path(output) / re.sub(r"\W+", "_", name)
 
 
 def command(name: str, options: dict, output, data) -> list[str]:
     """Return the shell's command of a training, with the options that differ from the defaults."""
     defaults = dataclasses.asdict(TrainingConfig())
     given = {**options, "data": str(data), "output": str(folder(output, name))}
+    if "targets" in options:
+        given["targets"] = str(Path(output) / options["targets"])
     changed = {key: value for key, value in given.items() if value != defaults[key]}
-    options = [f"--{key.replace('_', '-')}={value}" for key, value in changed.items()]
-    return ["python", "-m", "skin_cancer.training", *options, "--no-bundle"]
+    arguments = [f"--{key.replace('_', '-')}={value}" for key, value in changed.items()]
+    end = ["--no-bundle"] if _leaves_out(options) else []
+    return ["python", "-m", "skin_cancer.training", *arguments, *end]
+
+
+def _leaves_out(options):
+    """Return whether a training ends in predictions of what it left out, and not in a bundle."""
+    return "fold" in options or "source" in options
+
+
+def _finished(name, options, output):
+    end = PREDICTIONS if _leaves_out(options) else f"bundle/{bundle.DESCRIPTION}"
+    return (folder(output, name) / end).exists()
 
 
 def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
@@ -86,7 +135,7 @@ def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
         TrainingError: names the trainings that failed and their logs.
     """
     Path(output).mkdir(parents=True, exist_ok=True)
-    todo = [name for name in trainings if not (folder(output, name) / PREDICTIONS).exists()]
+    todo = [name for name in trainings if not _finished(name, trainings[name], output)]
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
 
@@ -107,6 +156,41 @@ def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
     failed = [str(folder(output, name).with_suffix(".log")) for name, code in done if code]
     if failed:
         raise TrainingError(f"{len(failed)} trainings failed; read {', '.join(failed)}.")
+
+
+def write_teachers(output, data) -> Path:
+    """Write the probabilities that each image has from networks that were not trained on it.
+
+    Images of the five folds have them from the trainings of the stage `folds`; those of the
+    holdout, as soon as the stage `measured` is finished, from its network.
+
+    Args:
+        output: folder with a folder for each training.
+        data: the dataset's folder.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        TrainingError: a fold's training is not finished.
+        SkinCancerError: the dataset cannot be used.
+    """
+    parts = []
+    for name, options in folds().items():
+        if not _finished(name, options, output):
+            raise TrainingError(f"{name} is not finished in {output}: run the stage folds first.")
+        parts.append(read_probabilities(folder(output, name) / PREDICTIONS))
+    [network] = measured()
+    if _finished(network, {}, output):
+        classifier = Classifier.load(folder(output, network) / "bundle")
+        table = dataset.split(dataset.read(data))
+        table = table[table["fold"] == dataset.HOLDOUT]
+        found = evaluation.predict_table(classifier, table)
+        index = pd.Index(table["image_id"], name="image_id")
+        parts.append(pd.DataFrame(found, index, classifier.description.diagnoses))
+    path = Path(output) / TEACHERS
+    pd.concat(parts).to_csv(path, float_format="%.6g")
+    return path
 
 
 def compare(trainings: dict[str, dict], output, table: pd.DataFrame) -> pd.DataFrame:
@@ -163,23 +247,28 @@ def main():
     parser.add_argument("--save", help="bundle to whose card the table is added")
     given = parser.parse_args()
     try:
-        data = dataset.data_folder(given.data)
-        trainings = STAGES[given.stage]()
-        if given.list:
-            for name, options in trainings.items():
-                print(f"{name}: {shlex.join(command(name, options, given.output, data))}")
-            return
-        if not given.table:
-            run(trainings, given.output, data, given.jobs)
-        table = compare(trainings, given.output, dataset.split(dataset.read(data))).map(_shown)
-        print(table.to_string())
-        if given.save:
-            caption = f"Stage {given.stage}"
-            evaluation.add_study(
-                given.save, caption, table, f"python -m skin_cancer.recipe {given.stage}"
-            )
+        _run_stage(given, dataset.data_folder(given.data))
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error
+
+
+def _run_stage(given, data):
+    trainings = STAGES[given.stage]()
+    if given.list:
+        for name, options in trainings.items():
+            print(f"{name}: {shlex.join(command(name, options, given.output, data))}")
+        return
+    if not given.table:
+        if any("targets" in options for options in trainings.values()):
+            write_teachers(given.output, data)
+        run(trainings, given.output, data, given.jobs)
+    if not all(_leaves_out(options) for options in trainings.values()):
+        return
+    table = compare(trainings, given.output, dataset.split(dataset.read(data))).map(_shown)
+    print(table.to_string())
+    if given.save:
+        shell = f"python -m skin_cancer.recipe {given.stage}"
+        evaluation.add_study(given.save, f"Stage {given.stage}", table, shell)
 
 
 if __name__ == "__main__":

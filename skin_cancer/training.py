@@ -33,10 +33,10 @@ from skin_cancer.batches import (
     Pictures,
     TrainingImages,
     class_prior,
-    drawn_prior,
     label_numbers,
 )
 from skin_cancer.config import TrainingConfig, divide
+from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.network import build_network, build_outputs
 
@@ -45,6 +45,7 @@ PREDICTIONS = "predictions.csv"
 START_WEIGHTS = {"imagenet": "imagenet", "random": None}
 WARM_UP_EPOCHS = 0.5
 INT8_SAMPLE = 200
+CODES = [diagnosis.code for diagnosis in ISIC_2019]
 
 
 def train(config: TrainingConfig):
@@ -81,7 +82,7 @@ def train(config: TrainingConfig):
         _train_epoch(network, config, training, pictures, validation, record)
     network.optimizer.finalize_variable_values(network.trainable_weights)
     if len(validation):
-        _write_predictions(network, config, training, validation)
+        _write_predictions(network, config, validation)
     return network, record, training
 
 
@@ -108,7 +109,7 @@ def _train_epoch(network, config, training, pictures, validation, record):
             f"folder with a lower learning rate than {config.learning_rate}."
         )
     if len(validation):
-        row["validation_balanced_accuracy"] = _validate(network, config, training, validation)
+        row["validation_balanced_accuracy"] = _validate(network, config, validation)
     print(json.dumps(row), flush=True)
     record["history"].append(row)
     _save(Path(config.output), keeper.state, record)
@@ -123,37 +124,31 @@ class _KeepState(keras.callbacks.Callback):
         self.state = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
-def _validate(network, config, training, validation):
+def _validate(network, config, validation):
     """Balanced accuracy of the averaged weights under the balanced prior."""
-    logits = _balanced_logits(network, config, training, validation)
+    logits = _logits(network, config, validation)
     return float(balanced_accuracy_score(label_numbers(validation), logits.argmax(1)))
 
 
-def _balanced_logits(network, config, training, validation):
-    images = CentredImages(validation, config.image_size, config.batch_size)
-    return network.predict(images, verbose=0) - np.log(drawn_prior(training, config))
+def _logits(network, config, table):
+    images = CentredImages(table, config.image_size, config.batch_size)
+    return network.predict(images, verbose=0)
 
 
-def _write_predictions(network, config, training, validation):
+def _write_predictions(network, config, validation):
     """Write the probabilities of the validation images under the balanced prior."""
-    logits = _balanced_logits(network, config, training, validation).astype(float)
+    logits = _logits(network, config, validation).astype(float)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     table = pd.DataFrame(
         weights / weights.sum(axis=1, keepdims=True),
         index=pd.Index(validation["image_id"], name="image_id"),
-        columns=list(dataset.codes(training)),
+        columns=CODES[: logits.shape[1]],
     )
     table.to_csv(Path(config.output) / PREDICTIONS, float_format="%.6g")
 
 
 def _compiled_network(config, training):
     network = start_network(config, len(dataset.codes(training)))
-    bias = network.get_layer("head").bias
-    if config.start_weights in START_WEIGHTS:
-        # The head starts at the class frequencies (Lin et al. 2017, "Focal Loss", section 3.3).
-        bias.assign(np.log(drawn_prior(training, config)))
-    else:
-        bias.assign(bias + np.log(drawn_prior(training, config) / class_prior(training)))
     if config.normalisation == "frozen":
         for layer in network.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -169,16 +164,40 @@ def _compiled_network(config, training):
         schedule, weight_decay=config.weight_decay, use_ema=True, ema_momentum=config.averaging
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=config.label_smoothing
-    )
-    network.compile(optimizer, loss, metrics=["accuracy"])
+    network.compile(optimizer, AdjustedCrossentropy(config.label_smoothing), metrics=[accuracy])
     optimizer.build(network.trainable_variables)
     return network
 
 
+class AdjustedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of logits to which the logarithms of the class shares are added.
+
+    So the logits themselves mean all diagnoses to be equally frequent (Menon et al. 2021,
+    "Long-tail learning via logit adjustment", section 4.2). Labels come as from `TrainingImages`.
+    """
+
+    def __init__(self, label_smoothing: float):
+        super().__init__(name="adjusted_crossentropy")
+        self.label_smoothing = label_smoothing
+
+    def call(self, labels, logits):
+        """Return the loss of each image: (batch,)."""
+        truth, log_prior = keras.ops.split(labels, 2, axis=1)
+        spread = self.label_smoothing / logits.shape[1]
+        truth = (1 - self.label_smoothing) * truth + spread
+        return keras.losses.categorical_crossentropy(truth, logits + log_prior, from_logits=True)
+
+
+def accuracy(labels, logits):
+    """Return whether each image's most probable diagnosis is right, under its class shares."""
+    truth, log_prior = keras.ops.split(labels, 2, axis=1)
+    return keras.metrics.categorical_accuracy(truth, logits + log_prior)
+
+
 def start_network(config: TrainingConfig, classes: int):
     """Build the network for so many classes with the start weights that the config names.
+
+    Its logits mean all diagnoses to be equally frequent.
 
     Raises:
         BundleError: the bundle to start from is damaged.
@@ -192,6 +211,8 @@ def start_network(config: TrainingConfig, classes: int):
         network = build_network(config.backbone, classes, START_WEIGHTS.get(config.start_weights))
         if config.start_weights not in START_WEIGHTS:
             network.set_weights(keras.models.load_model(path, compile=False).get_weights())
+            prior = list(bundle.read(path.parent).prior.values())
+            _add_to_bias(network, -np.log(prior))
     except ValueError as error:
         raise TrainingError(f"The network cannot start: {error}") from error
     return network
@@ -314,7 +335,8 @@ def _restore(network, state):
 def export_bundle(config: TrainingConfig, network, record: dict, training: pd.DataFrame) -> Path:
     """Write a trained network as the bundle `OUTPUT/bundle`; needs TensorFlow.
 
-    The weights are rounded to float16, so that the Keras model compresses to half its size;
+    The logits of a bundle assume the class shares of the training images. The weights are rounded
+    to float16, so that the Keras model compresses to half its size;
     all files of the bundle hold these same weights.
 
     Args:
@@ -329,8 +351,7 @@ def export_bundle(config: TrainingConfig, network, record: dict, training: pd.Da
     Raises:
         BundleError: the bundle cannot be written.
     """
-    bias = network.get_layer("head").bias
-    bias.assign(bias + np.log(class_prior(training) / drawn_prior(training, config)))
+    _add_to_bias(network, np.log(class_prior(training)))
     network.set_weights([weight.astype("float16") for weight in network.get_weights()])
     folder = Path(config.output) / "bundle"
     name = Path(config.output).resolve().name
@@ -343,6 +364,11 @@ def export_bundle(config: TrainingConfig, network, record: dict, training: pd.Da
         _save_graphs(build_outputs(network, config.image_size), files, training, config)
         bundle.write(folder, description, files)
     return folder
+
+
+def _add_to_bias(network, values):
+    bias = network.get_layer("head").bias
+    bias.assign(bias + values)
 
 
 def _save_keras(network, path):

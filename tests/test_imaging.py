@@ -127,6 +127,8 @@ def test_centre_square_is_in_the_centre():
     image = np.zeros((100, 200, 3), np.uint8)
     image[:, 50:150] = 255
     assert (imaging.centre_square(image, 50) == 255).all()
+    image[:25] = image[75:] = image[:, :75] = image[:, 125:] = 0
+    assert (imaging.centre_square(image, 50, 0.5) == 255).all()
 
 
 def test_colour_constancy_makes_pictures_under_other_lamps_alike():

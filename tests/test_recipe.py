@@ -23,7 +23,7 @@ def test_every_training_of_a_stage_can_be(stage):
 def test_commands_name_what_differs_from_the_defaults():
     command = recipe.command("mixup, fold 0", {"mixup": 0.2, "fold": 0}, "runs/recipe", "DATA")
     assert command[:3] == ["python", "-m", "skin_cancer.training"]
-    options = {"--mixup=0.2", "--fold=0", "--data=DATA", "--output=runs/recipe/mixup-fold_0"}
+    options = {"--mixup=0.2", "--fold=0", "--data=DATA", "--output=runs/recipe/mixup_fold_0"}
     assert set(command[3:]) == options | {"--no-bundle"}
 
 

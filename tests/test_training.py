@@ -13,7 +13,9 @@ from conftest import ROOT, TINY, shell
 from pictures import write_isic2019
 
 from skin_cancer import Classifier, DatasetError, TrainingError, bundle, dataset, training
-from skin_cancer.training import CHECKPOINT, TrainingConfig, crop_size
+from skin_cancer.batches import crop_size
+from skin_cancer.config import TrainingConfig
+from skin_cancer.training import CHECKPOINT
 
 
 def checkpoint(output):
