@@ -41,6 +41,28 @@ def find_lesion(image: np.ndarray) -> np.ndarray:
     return cv2.drawContours(np.zeros_like(part), outlines, -1, 1, cv2.FILLED).astype(bool)
 
 
+def crop_to_lesion(image: np.ndarray, margin: float = 0.5) -> np.ndarray:
+    """Cut the part of the picture that shows the lesion, in the picture's own proportions.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        margin: how much larger than the lesion the part is, as a share of the lesion.
+
+    Returns:
+        uint8 RGB, at least half as high and wide as the picture; all of it if no lesion is found.
+    """
+    mask = find_lesion(image)
+    if not mask.any():
+        return image
+    size = np.array(mask.shape)
+    place = np.argwhere(mask)
+    low, high = place.min(axis=0), place.max(axis=0) + 1
+    share = np.clip(((high - low) / size).max() * (1 + margin), 0.5, 1)
+    part = np.round(share * size).astype(int)
+    top, left = np.clip((low + high - part) // 2, 0, size - part)
+    return image[top : top + part[0], left : left + part[1]]
+
+
 def dice(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Return the overlap of two masks, 0 for none to 1 for equal (Dice 1945).
 

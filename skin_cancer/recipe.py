@@ -11,15 +11,17 @@ import dataclasses
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import pandas as pd
 from tqdm.auto import tqdm
 
-from skin_cancer import bundle, dataset, evaluation, metrics
+from skin_cancer import bundle, dataset, evaluation, imaging, lesion, metrics
 from skin_cancer.batches import read_probabilities
 from skin_cancer.classifier import Classifier
 from skin_cancer.config import TrainingConfig
@@ -44,10 +46,20 @@ LEVERS = {
     "sources rebalanced by half": {"source_rebalance": 0.5},
     "rebalanced by half": {"rebalance": 0.5},
     "mixup": {"mixup": 0.2},
+    "colour constancy": {"data": "shades_of_grey"},
+    "cropped to the lesion": {"data": "crop_to_lesion"},
+    "hairs removed": {"data": "remove_hairs"},
     "learning rate 3e-4": {"learning_rate": 3e-4},
     "statistics trained": {"normalisation": "trained"},
 }
 
+
+# Copies of the dataset, each picture changed for training and validation alike.
+PREPARATIONS = {
+    "shades_of_grey": imaging.shades_of_grey,
+    "crop_to_lesion": lesion.crop_to_lesion,
+    "remove_hairs": imaging.remove_hairs,
+}
 
 # What paid, at the size and length of the folds and of the network.
 FOUND = {**SMALL}
@@ -103,7 +115,9 @@ def folder(output, name: str) -> Path:
 def command(name: str, options: dict, output, data) -> list[str]:
     """Return the shell's command of a training, with the options that differ from the defaults."""
     defaults = dataclasses.asdict(TrainingConfig())
-    given = {**options, "data": str(data), "output": str(folder(output, name))}
+    given = {"data": str(data), **options, "output": str(folder(output, name))}
+    if "data" in options:
+        given["data"] = str(folder(output, options["data"]))
     if "targets" in options:
         given["targets"] = str(Path(output) / options["targets"])
     changed = {key: value for key, value in given.items() if value != defaults[key]}
@@ -136,6 +150,8 @@ def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
     """
     Path(output).mkdir(parents=True, exist_ok=True)
     todo = [name for name in trainings if not _finished(name, trainings[name], output)]
+    for preparation in {options["data"] for options in trainings.values() if "data" in options}:
+        prepare(data, folder(output, preparation), PREPARATIONS[preparation])
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
 
@@ -156,6 +172,31 @@ def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
     failed = [str(folder(output, name).with_suffix(".log")) for name, code in done if code]
     if failed:
         raise TrainingError(f"{len(failed)} trainings failed; read {', '.join(failed)}.")
+
+
+def prepare(data, copy: Path, change) -> None:
+    """Write a copy of a dataset with each picture changed, as JPEG of quality 98; once.
+
+    Args:
+        data: the dataset's folder.
+        copy: the new folder.
+        change: uint8 RGB (height, width, 3) to the same with any height and width.
+
+    Raises:
+        DatasetError: the dataset, or an image of it, cannot be used.
+    """
+    if copy.exists():
+        return
+    aside = copy.with_name(f".{copy.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    for path in tqdm(dataset.read(data)["path"], desc=copy.name, unit="image"):
+        place = aside / path.relative_to(data)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        picture = change(dataset.read_image(path))
+        cv2.imwrite(str(place), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])
+    for table in Path(data).glob("*.csv"):
+        shutil.copy(table, aside)
+    aside.rename(copy)
 
 
 def write_teachers(output, data) -> Path:

@@ -51,6 +51,15 @@ def test_lesions_of_the_sample_are_found_mostly():
     assert np.median(scores) > 0.8
 
 
+def test_the_crop_holds_the_lesion_and_keeps_the_proportions():
+    image = painted(disc(axes=(40, 40), centre=(320, 80)))
+    part = lesion.crop_to_lesion(image)
+    assert part.shape == (150, 200, 3)
+    assert (part == (120, 70, 60)).all(axis=2).sum() == (image == (120, 70, 60)).all(axis=2).sum()
+    large = painted(disc(axes=(190, 140)))
+    assert lesion.crop_to_lesion(large).shape == large.shape
+
+
 def test_a_disc_is_symmetric_round_and_of_known_diameter():
     mask = disc()
     found = lesion.measures(painted(mask), mask)

@@ -94,6 +94,35 @@ def test_a_stage_runs_once_goes_on_and_ends_in_a_card(
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
+def test_a_prepared_copy_has_other_pictures_and_the_same_labels(ham10000, tmp_path):
+    recipe.prepare(ham10000, tmp_path / "dark", lambda picture: picture // 2)
+    ours, theirs = dataset.read(tmp_path / "dark"), dataset.read(ham10000)
+    assert dataset.label_fingerprint(ours) == dataset.label_fingerprint(theirs)
+    one, other = (dataset.read_image(table["path"][0]).mean() for table in (ours, theirs))
+    assert one == pytest.approx(other / 2, rel=0.05)
+    (tmp_path / "dark" / "kept").touch()
+    recipe.prepare(ham10000, tmp_path / "dark", lambda picture: picture)
+    assert (tmp_path / "dark" / "kept").exists()
+
+
+def test_trainings_on_prepared_copies_and_with_teachers_find_them_in_the_output():
+    shell = recipe.command("x", {"data": "remove_hairs", "targets": "t.csv"}, "runs/recipe", "DATA")
+    assert "--data=runs/recipe/remove_hairs" in shell
+    assert "--targets=runs/recipe/t.csv" in shell
+    assert "--no-bundle" not in shell
+
+
+def test_teachers_are_gathered_from_all_folds(ham10000, tmp_path):
+    table = dataset.split(dataset.read(ham10000))
+    with pytest.raises(TrainingError, match="run the stage folds first"):
+        recipe.write_teachers(tmp_path, ham10000)
+    for fold, name in enumerate(recipe.folds()):
+        predictions(tmp_path, name, table[table["fold"] == fold], 0.5)
+    taught = pd.read_csv(recipe.write_teachers(tmp_path, ham10000))
+    assert sorted(taught["image_id"]) == sorted(table.query("fold >= 0")["image_id"])
+    assert taught[list(dataset.codes(table))].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
+
+
 def test_a_training_that_fails_is_named_with_its_log(ham10000, tmp_path):
     trainings = {"moon": {**SMALL, "source": "moon"}}
     with pytest.raises(TrainingError, match=r"1 trainings failed; read .*moon\.log"):
