@@ -1,6 +1,7 @@
 """Pictures of a dataset to batches for training and for reading."""
 
 import math
+import os
 import threading
 
 import cv2
@@ -14,7 +15,7 @@ from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import DatasetError, TrainingError
 
 RESIZED_SHARE = 0.75
-LOADER_THREADS = 2
+LOADER_THREADS = min(8, os.cpu_count() or 1)
 CACHE_BYTES = 3_000_000_000
 SMOOTHING = 50
 

@@ -326,6 +326,26 @@ def groups(tables: dict[str, pd.DataFrame]):
     return _closed(figure)
 
 
+def distortions(table: pd.DataFrame):
+    """Draw what distorting the pictures changes, with its interval, and how many answers stay.
+
+    Args:
+        table: as `evaluation.robustness` returns it.
+    """
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(WIDTH, 0.34 * len(table) + 1), width_ratios=(3, 2), sharey=True
+    )
+    rows, change = range(len(table)), table["change"]
+    spread = [(change - table["low"]).clip(0), (table["high"] - change).clip(0)]
+    left.errorbar(change, rows, xerr=spread, fmt="o", capsize=3)
+    left.axvline(0, color="grey", linewidth=1)
+    left.set_yticks(rows, table.index, fontsize="small")
+    left.set(xlabel="change of the mean recall, 95 % interval", ylim=(len(table) - 0.5, -0.5))
+    right.barh(rows, table["agreement"], height=0.6)
+    right.set(xlabel="share of answers that stay", xlim=(0, 1))
+    return _closed(figure)
+
+
 def heatmaps(image: np.ndarray, maps: dict[str, np.ndarray], mask=None, columns: int = 5):
     """Show a picture and heatmaps over it, with the lesion's outline.
 
