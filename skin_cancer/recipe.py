@@ -36,21 +36,21 @@ SMALL = {
     "first_image_size": 128,
     "epochs": 4,
     "normalisation": "frozen",
-    "learning_rate": 7e-4,
+    "learning_rate": 3e-4,
 }
 LEVERS = {
     "base": {},
-    "each source's own prior": {"prior": "source"},
     "augmentation 2": {"augmentation": 2.0},
     "style mixing": {"style_mixing": 0.5},
-    "sources rebalanced by half": {"source_rebalance": 0.5},
     "rebalanced by half": {"rebalance": 0.5},
+    "sources rebalanced by half": {"source_rebalance": 0.5},
+    "each source's own prior": {"prior": "source"},
     "mixup": {"mixup": 0.2},
     "colour constancy": {"data": "shades_of_grey"},
     "cropped to the lesion": {"data": "crop_to_lesion"},
     "hairs removed": {"data": "remove_hairs"},
-    "learning rate 3e-4": {"learning_rate": 3e-4},
-    "statistics trained": {"normalisation": "trained"},
+    "learning rate 7e-4": {"learning_rate": 7e-4},
+    "statistics trained": {"normalisation": "trained", "learning_rate": 7e-4},
 }
 
 
