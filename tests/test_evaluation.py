@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from skin_cancer import card, dataset, metrics
+from skin_cancer import Classifier, card, dataset, evaluation, metrics
+from skin_cancer.augmentation import DISTORTIONS
 from skin_cancer.errors import DatasetError
 from skin_cancer.evaluation import choose_part
 from skin_cancer.metrics import measure
@@ -190,3 +191,49 @@ def test_a_diagnosis_that_the_model_does_not_know():
     table, _, _ = answers()
     with pytest.raises(DatasetError, match="does not know SCC"):
         metrics.truth_of(table.replace({"diagnosis": {"NV": "SCC"}}), CODES)
+
+
+def test_difference_is_paired():
+    table, probabilities, _ = answers(right=0.7)
+    same = metrics.difference(table, probabilities, probabilities, CODES)
+    assert same == {"value": 0, "low": 0, "high": 0, "agreement": 1}
+    _, others, _ = answers(right=0.7, seed=1)
+    found = metrics.difference(table, probabilities, others, CODES)
+    expected = [balanced(measure(table, p, CODES))["value"] for p in (probabilities, others)]
+    assert found["value"] == pytest.approx(expected[0] - expected[1])
+    assert found["low"] < found["value"] < found["high"]
+    back = metrics.difference(table, others, probabilities, CODES)
+    assert back["value"] == pytest.approx(-found["value"])
+
+
+def test_mean_recall_is_over_the_diagnoses_that_occur():
+    table, probabilities, truth = answers()
+    assert metrics.mean_recall(table, probabilities, CODES) == pytest.approx(
+        balanced(measure(table, probabilities, CODES))
+    )
+    rows = truth < 2
+    found = metrics.mean_recall(table[rows], probabilities[rows], CODES)
+    recalls = [(probabilities[truth == i].argmax(axis=1) == i).mean() for i in range(2)]
+    assert found["value"] == pytest.approx(np.mean(recalls))
+
+
+def test_melanoma_against_nevus_does_not_depend_on_prior_or_other_diagnoses():
+    table, probabilities, truth = answers()
+    found = metrics.melanoma_against_nevus(table, probabilities, CODES)
+    rows = truth < 2
+    odds = probabilities[rows, 0] / probabilities[rows, 1]
+    assert found["value"] == pytest.approx(roc_auc_score(truth[rows] == 0, odds))
+    shifted = metrics.reweighted(probabilities, dict.fromkeys(CODES, 1.0) | {"NV": 9.0})
+    assert metrics.melanoma_against_nevus(table, shifted, CODES) == pytest.approx(found)
+
+
+def test_distorted_pictures_are_measured_against_the_pictures_as_they_are(ham10000):
+    table = dataset.read(ham10000).groupby("diagnosis").head(2)
+    classifier = Classifier.load()
+    plain = evaluation.predict_table(classifier, table)
+    found = evaluation.robustness(classifier, table, plain)
+    assert list(found.index) == list(DISTORTIONS)
+    expected = metrics.mean_recall(table, plain, CODES)["value"]
+    assert (found["mean recall"] - found["change"]).to_numpy() == pytest.approx(expected)
+    assert found["agreement"].between(0, 1).all()
+    assert (found["agreement"] < 1).any()
