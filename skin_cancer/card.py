@@ -239,6 +239,11 @@ def result(title: str, measured: dict) -> str:
     )
 
 
+def interval(value: dict) -> str:
+    """Return a `value` and its interval `low` to `high` as text."""
+    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+
+
 def _measure(name, value):
     return f"| {name} | {value['value']:.3f} | {value['low']:.3f} to {value['high']:.3f} |"
 

@@ -21,6 +21,10 @@ from skin_cancer.config import divide
 from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
 
 TEST = "test"
+HOLDOUT = "HAM10000, holdout"
+SOURCES_STUDY, SOURCES_MEAN = "Stage sources", "mean of the sources"
+NEEDED = (0.80, 0.82, 0.94, 0.70, 0.85)
+AIMS = (0.86, 0.88, 0.97, 0.80, 0.92)
 DATA_HELP = "dataset folder, or sample; without it ISIC_DATA_DIR"
 PART_HELP = "holdout, the validation fold, or test for the official test set of ISIC 2018"
 
@@ -229,6 +233,30 @@ def add_study(folder, caption: str, table: pd.DataFrame, command: str) -> None:
     description = bundle.read(folder)
     studies = {**description.studies, caption: _plain(table, command)}
     bundle.write(folder, dataclasses.replace(description, studies=studies), folder)
+
+
+def against_aims(description: bundle.Description) -> pd.DataFrame:
+    """Compare what a bundle's card holds of HAM10000 with what the project wants to reach.
+
+    Returns:
+        One row a figure: `value` with its interval, or `not measured`; what is `needed`; the `aim`.
+    """
+    one, eight = (description.metrics.get(f"{HOLDOUT}{views}", {}) for views in ("", ", 8 views"))
+    sources = description.studies.get(SOURCES_STUDY, {"rows": []})["rows"]
+    found = {
+        "balanced accuracy, one view": one.get("measures", {}).get("balanced accuracy"),
+        "balanced accuracy, eight views": eight.get("measures", {}).get("balanced accuracy"),
+        "malignant or precursor against benign, ROC AUC": one.get("measures", {}).get(
+            "ROC AUC, malignant or precursor against benign"
+        ),
+        "melanoma recall, one view": one.get("classes", {}).get("MEL", {}).get("recall"),
+    }
+    values = [card.interval(value) if value else "not measured" for value in found.values()]
+    values.append(next((row[-1] for row in sources if row[0] == SOURCES_MEAN), "not measured"))
+    names = [*found, "a source left out: melanoma against nevus, ROC AUC, mean of the sources"]
+    return pd.DataFrame(
+        {"value": values, "needed": NEEDED, "aim": AIMS}, index=pd.Index(names, name="holdout")
+    )
 
 
 def _write_metrics(folder, description, title, measured, figures=None):

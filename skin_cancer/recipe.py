@@ -21,7 +21,7 @@ import cv2
 import pandas as pd
 from tqdm.auto import tqdm
 
-from skin_cancer import bundle, dataset, evaluation, imaging, lesion, metrics
+from skin_cancer import bundle, card, dataset, evaluation, imaging, lesion, metrics
 from skin_cancer.batches import read_probabilities
 from skin_cancer.classifier import Classifier
 from skin_cancer.config import TrainingConfig
@@ -270,8 +270,13 @@ def compare(trainings: dict[str, dict], output, table: pd.DataFrame) -> pd.DataF
     return pd.DataFrame(rows).T.rename_axis("training")
 
 
-def _shown(cell):
-    return f"{cell['value']:.3f} ({cell['low']:.3f} to {cell['high']:.3f})"
+def as_text(table: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """Return the table of `compare` as text; that of the stage `sources` ends in their mean."""
+    shown = table.map(card.interval)
+    if stage == "sources" and len(table) == len(SOURCES):
+        means = table.map(lambda cell: cell["value"]).mean()
+        shown.loc[evaluation.SOURCES_MEAN] = means.map("{:.3f}".format)
+    return shown
 
 
 def main():
@@ -305,7 +310,8 @@ def _run_stage(given, data):
         run(trainings, given.output, data, given.jobs)
     if not all(_leaves_out(options) for options in trainings.values()):
         return
-    table = compare(trainings, given.output, dataset.split(dataset.read(data))).map(_shown)
+    found = compare(trainings, given.output, dataset.split(dataset.read(data)))
+    table = as_text(found, given.stage)
     print(table.to_string())
     if given.save:
         shell = f"python -m skin_cancer.recipe {given.stage}"

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from skin_cancer import Classifier, card, dataset, evaluation, metrics
+from skin_cancer import Classifier, bundle, card, dataset, evaluation, metrics
 from skin_cancer.augmentation import DISTORTIONS
 from skin_cancer.errors import DatasetError
 from skin_cancer.evaluation import choose_part
@@ -237,3 +237,21 @@ def test_distorted_pictures_are_measured_against_the_pictures_as_they_are(ham100
     assert (found["mean recall"] - found["change"]).to_numpy() == pytest.approx(expected)
     assert found["agreement"].between(0, 1).all()
     assert (found["agreement"] < 1).any()
+
+
+def test_a_card_is_compared_with_the_aims(tiny_run):
+    folder = tiny_run / "bundle"
+    nothing = evaluation.against_aims(bundle.read(folder))
+    assert (nothing["needed"] < nothing["aim"]).all()
+    measured = measure(*answers()[:2], CODES)
+    extra = {"graph": "float", "views": 1, "command": "COMMAND"}
+    evaluation.save(folder, {**measured, **extra, "title": "HAM10000, holdout"})
+    rows = pd.DataFrame({"melanoma against nevus": ["0.7 (0.6 to 0.8)", "0.81"]})
+    rows.index = pd.Index(["one source", evaluation.SOURCES_MEAN], name="training")
+    evaluation.add_study(folder, evaluation.SOURCES_STUDY, rows, "COMMAND")
+    found = evaluation.against_aims(bundle.read(folder))["value"].tolist()
+    assert found[0].startswith(f"{balanced(measured)['value']:.3f} (")
+    assert found[1] == "not measured"
+    assert found[3].startswith(f"{measured['classes']['MEL']['recall']['value']:.3f}")
+    assert found[4] == "0.81"
+    assert "Stage sources" in (folder / bundle.CARD).read_text()

@@ -63,6 +63,18 @@ def test_trainings_are_compared_with_the_first_of_their_kind(ham10000, tmp_path)
     assert found.loc["base, elsewhere", "gain"]["value"] == 0
 
 
+def test_the_sources_end_in_their_mean(ham10000, tmp_path):
+    table = dataset.split(dataset.read(ham10000)).query("fold >= 0")
+    half = [table.iloc[::2], table.iloc[1::2]] * 2
+    for (name, _), part in zip(recipe.sources().items(), half, strict=True):
+        predictions(tmp_path, name, part, 0.5, seed=len(name))
+    found = recipe.compare(recipe.sources(), tmp_path, table)
+    shown = recipe.as_text(found, "sources")
+    mean = found["melanoma against nevus"].map(lambda cell: cell["value"]).mean()
+    assert shown.iloc[-1]["melanoma against nevus"] == f"{mean:.3f}"
+    assert len(recipe.as_text(found, "screening")) == len(found)
+
+
 def test_nothing_finished(ham10000, tmp_path):
     table = dataset.split(dataset.read(ham10000))
     with pytest.raises(TrainingError, match="No training of this stage is finished"):
