@@ -2,12 +2,14 @@
 PYTHON ?= python3
 PORT ?= 8866
 BUNDLE ?=
+DATA ?=
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := $(wildcard skin_cancer/page/share/jupyter/voila/templates/skin_cancer/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help app lab notebooks outputs test lint lock clean
+.PHONY: help app lab notebooks outputs recipe test lint lock clean
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -30,6 +32,11 @@ outputs: $(VENV)/test.done  ## Run all notebooks in place and keep their outputs
 	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace notebooks/*.ipynb \
 		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=progress
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
+
+recipe: $(VENV)/notebooks.done  ## Repeat all trainings behind the shipped network (DATA=folder, JOBS=2)
+	@for stage in screening sources folds measured shipped; do \
+		$(BIN)/python -m skin_cancer.recipe $$stage --data "$(DATA)" --jobs $(JOBS) || exit 1; \
+	done
 
 test: $(VENV)/test.done  ## Run all tests
 	$(BIN)/python -m pytest
