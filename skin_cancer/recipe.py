@@ -152,7 +152,8 @@ def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
     todo = [name for name in trainings if not _finished(name, trainings[name], output)]
     for preparation in {options["data"] for options in trainings.values() if "data" in options}:
         prepare(data, folder(output, preparation), PREPARATIONS[preparation])
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = str(max(1, cores // jobs))
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
 
     def work(name):
