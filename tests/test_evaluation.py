@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -239,8 +240,8 @@ def test_distorted_pictures_are_measured_against_the_pictures_as_they_are(ham100
     assert (found["agreement"] < 1).any()
 
 
-def test_a_card_is_compared_with_the_aims(tiny_run):
-    folder = tiny_run / "bundle"
+def test_a_card_is_compared_with_the_aims(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
     nothing = evaluation.against_aims(bundle.read(folder))
     assert (nothing["needed"] < nothing["aim"]).all()
     measured = measure(*answers()[:2], CODES)

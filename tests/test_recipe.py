@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,8 @@ def test_a_stage_runs_once_goes_on_and_ends_in_a_card(
     trainings["frozen"]["normalisation"] = "frozen"
     monkeypatch.setitem(recipe.STAGES, "screening", lambda: trainings)
     arguments = ["recipe", "screening", f"--data={ham10000}", f"--output={tmp_path}", "--jobs=2"]
-    monkeypatch.setattr("sys.argv", [*arguments, f"--save={tiny_run / 'bundle'}"])
+    folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
+    monkeypatch.setattr("sys.argv", [*arguments, f"--save={folder}"])
     recipe.main()
     assert "base, fold 0" in capsys.readouterr().out
     validated = json.loads((tmp_path / "frozen.log").read_text().splitlines()[-2])
@@ -96,11 +98,11 @@ def test_a_stage_runs_once_goes_on_and_ends_in_a_card(
     assert found.loc["frozen", "mean recall"]["value"] == pytest.approx(
         validated["validation_balanced_accuracy"]
     )
-    card = (tiny_run / "bundle" / bundle.CARD).read_text()
+    card = (folder / bundle.CARD).read_text()
     assert "By `python -m skin_cancer.recipe screening`" in card
-    assert bundle.read(tiny_run / "bundle").studies
+    assert bundle.read(folder).studies
 
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents]
     before = {path: path.stat().st_mtime_ns for path in files}
     recipe.main()
     assert {path: path.stat().st_mtime_ns for path in files} == before

@@ -218,11 +218,14 @@ def test_a_broken_validation_image_is_named_before_training(ham10000, tmp_path):
 
 
 def test_training_can_start_from_a_bundle(tiny_run):
-    start = str(tiny_run / "bundle")
-    network = training.start_network(TrainingConfig(start_weights=start), 7)
-    saved = keras.models.load_model(tiny_run / "bundle" / bundle.KERAS_MODEL, compile=False)
-    pairs = zip(network.get_weights(), saved.get_weights(), strict=True)
-    assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+    folder = tiny_run / "bundle"
+    network = training.start_network(TrainingConfig(start_weights=str(folder)), 7)
+    saved = keras.models.load_model(folder / bundle.KERAS_MODEL, compile=False)
+    *ours, bias = network.get_weights()
+    *theirs, their_bias = saved.get_weights()
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    prior = list(bundle.read(folder).prior.values())
+    assert bias == pytest.approx(their_bias - np.log(prior), abs=1e-5)
 
 
 def test_start_weights_that_have_seen_the_validation_fold(tiny_run):
