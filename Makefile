@@ -33,7 +33,7 @@ outputs: $(VENV)/test.done  ## Run all notebooks in place and keep their outputs
 		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=progress
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
-recipe: $(VENV)/notebooks.done  ## Repeat all trainings behind the shipped network (DATA=folder, JOBS=2)
+recipe: $(VENV)/notebooks.done  ## Compare recipes, then train by the one found (DATA=folder, JOBS=2)
 	@for stage in screening sources folds measured shipped; do \
 		$(BIN)/python -m skin_cancer.recipe $$stage --data "$(DATA)" --jobs $(JOBS) || exit 1; \
 	done

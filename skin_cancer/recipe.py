@@ -1,4 +1,4 @@
-"""The trainings that the recipe of the shipped network was found and made by; from the shell.
+"""Compare recipes by small trainings, and train a network by the one found; from the shell.
 
     python -m skin_cancer.recipe screening --data HAM10000_FOLDER --output runs/recipe
 
@@ -53,7 +53,6 @@ LEVERS = {
     "statistics trained": {"normalisation": "trained", "learning_rate": 7e-4},
 }
 
-
 # Copies of the dataset, each picture changed for training and validation alike.
 PREPARATIONS = {
     "shades_of_grey": imaging.shades_of_grey,
@@ -61,7 +60,7 @@ PREPARATIONS = {
     "remove_hairs": imaging.remove_hairs,
 }
 
-# What paid, at the size and length of the folds and of the network.
+# Until the screening is finished, the recipe of folds, sources and network is its base.
 FOUND = {**SMALL}
 LARGE = {**FOUND}
 SOURCES = ("vidir_molemax", "vidir_modern", "rosendahl", "vienna_dias")
@@ -94,7 +93,7 @@ def measured() -> dict[str, dict]:
 
 
 def shipped() -> dict[str, dict]:
-    """Return the network that ships: the same recipe on all lesions."""
+    """Return the network that is to ship: the same recipe on all lesions."""
     return {"shipped": {**LARGE, "targets": TEACHERS, "holdout": "included"}}
 
 
@@ -150,7 +149,7 @@ def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
     """
     Path(output).mkdir(parents=True, exist_ok=True)
     todo = [name for name in trainings if not _finished(name, trainings[name], output)]
-    for preparation in {options["data"] for options in trainings.values() if "data" in options}:
+    for preparation in {trainings[name]["data"] for name in todo if "data" in trainings[name]}:
         prepare(data, folder(output, preparation), PREPARATIONS[preparation])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = str(max(1, cores // jobs))
@@ -244,7 +243,7 @@ def compare(trainings: dict[str, dict], output, table: pd.DataFrame) -> pd.DataF
         table: the images, as `dataset.split` returns them.
 
     Returns:
-        One row a finished training: `mean recall` of the diagnoses that occur, with its `interval`;
+        One row a finished training: `mean recall` of the diagnoses that occur, with its interval;
         `gain` against the first training with the same part left out, paired, with its interval;
         area under the ROC curve of `melanoma against nevus` with its interval.
 
