@@ -17,7 +17,6 @@ from skin_cancer.errors import DatasetError, TrainingError
 RESIZED_SHARE = 0.75
 LOADER_THREADS = min(8, os.cpu_count() or 1)
 CACHE_BYTES = 3_000_000_000
-SMOOTHING = 50
 
 
 class Pictures:
@@ -61,7 +60,8 @@ class TrainingImages(keras.utils.PyDataset):
         self.pictures = pictures or Pictures(table)
         self.config = config
         log_prior = np.log(assumed_prior(table, config)).astype("float32")
-        self.labels = np.hstack([soft_labels(table, config), log_prior])
+        labels = soft_labels(table, config)
+        self.labels = np.hstack([labels, np.tile(log_prior, (len(table), 1))])
         self.batch_size = min(config.batch_size, len(table))
         self.size = crop_size(config, epoch)
         self.key = (config.seed, epoch)
@@ -145,27 +145,14 @@ def class_prior(table: pd.DataFrame) -> np.ndarray:
 
 
 def assumed_prior(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
-    """Return the class shares that each image's label is to be seen under.
-
-    The shares among the views that training draws, of all sources together or, so that the
-    network gains nothing from telling the sources apart, of the image's own. Those of a source are
-    smoothed by the common ones, which count as much as 50 images.
+    """Return the share of each diagnosis among the views that training draws.
 
     Returns:
-        float64 (images, diagnoses), each row a distribution.
+        float64 (diagnoses,) of sum 1, none of them zero.
     """
-    chances, labels = _chances(table, config), np.eye(len(dataset.codes(table)))
-    labels = labels[label_numbers(table)]
-    common = np.maximum(chances @ labels, 1 / len(table))
-    common /= common.sum()
-    shares = np.tile(common, (len(table), 1))
-    if config.prior == "source":
-        sources = table["dataset"].fillna("").to_numpy()
-        for source in np.unique(sources):
-            rows = sources == source
-            counts = len(table) * chances[rows] @ labels[rows] + SMOOTHING * common
-            shares[rows] = counts / counts.sum()
-    return shares
+    labels = np.eye(len(dataset.codes(table)))[label_numbers(table)]
+    shares = np.maximum(_chances(table, config) @ labels, 1 / len(table))
+    return shares / shares.sum()
 
 
 def label_numbers(table: pd.DataFrame) -> np.ndarray:

@@ -16,7 +16,7 @@ CARD = "README.md"
 FIGURES = "figures"
 GRAPHS = {"float": "model.tflite", "int8": "model_int8.tflite"}
 KERAS_MODEL = "model.keras"
-MODEL_FILES = (*GRAPHS.values(), KERAS_MODEL)
+MODEL_FILES = (*GRAPHS.values(), KERAS_MODEL)  # a bundle only to be measured has no Keras model
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_BUNDLE = MODELS_FOLDER / "ham10000_lite0"
@@ -81,7 +81,7 @@ def read(folder) -> Description:
 
 
 def _check_files(folder, expected, figures):
-    for name in (*MODEL_FILES, CARD, *figures):
+    for name in sorted({*GRAPHS.values(), CARD, *figures, *expected} - {DESCRIPTION}):
         path = folder / name
         if not path.is_file():
             raise BundleError(f"The bundle {folder} lacks {name}. Copy the bundle again.")
@@ -98,7 +98,8 @@ def write(folder, description: Description, files, figures: dict[str, bytes] | N
     Args:
         folder: the bundle's folder; a bundle that is there already is replaced.
         description: becomes `bundle.json` and the model card.
-        files: folder that holds the `MODEL_FILES`, and the figures that are not given.
+        files: folder that holds the `MODEL_FILES`, the Keras model or not, and the figures that
+            are not given.
         figures: new figures by their file names.
 
     Raises:
@@ -107,19 +108,20 @@ def write(folder, description: Description, files, figures: dict[str, bytes] | N
     folder = Path(folder).resolve()
     aside = folder.with_name(f".{folder.name}.part")
     card = model_card(description)
+    has_keras = (Path(files) / KERAS_MODEL).exists()
+    names = (*(MODEL_FILES if has_keras else GRAPHS.values()), *description.figures)
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         (aside / FIGURES).mkdir()
         for name, content in (figures or {}).items():
             (aside / FIGURES / name).write_bytes(content)
-        for name in (*MODEL_FILES, *description.figures):
+        for name in names:
             if not (aside / name).exists():
                 shutil.copyfile(Path(files) / name, aside / name)
         (aside / CARD).write_text(card, encoding="utf-8")
         content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
-        names = (*MODEL_FILES, CARD, *description.figures)
-        checksums = {name: _sha256(aside / name) for name in names}
+        checksums = {name: _sha256(aside / name) for name in (*names, CARD)}
         content["sha256"] = {DESCRIPTION: _content_sha256(content), **checksums}
         text = json.dumps(content, indent=1, ensure_ascii=False)
         (aside / DESCRIPTION).write_text(text + "\n", encoding="utf-8")

@@ -8,8 +8,8 @@ HAM10000 = (
     "The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, "
     "doi:10.7910/DVN/DBW86T).",
     "HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. On "
-    "other\n  cameras, other clinics and darker skin expect less; this was not measured for this "
-    "model. The\n  official files of HAM10000 are 600 x 450.",
+    "other\n  cameras, other clinics and darker skin expect less; this was not measured for these "
+    "weights.\n  The official files of HAM10000 are 600 x 450.",
 )
 DATASETS = {
     "HAM10000": HAM10000,
@@ -65,9 +65,9 @@ default the classifier shows probabilities under the *balanced* prior, all diagn
 
 | file | what it is |
 |---|---|
-| `model.tflite` | LiteRT, float32: logits, maps (evidence a diagnosis and place), pooled features |
+| `model.tflite` | LiteRT, float16: logits, maps (evidence a diagnosis and place), pooled features |
 | `model_int8.tflite` | the same in int8 |
-| `model.keras` | the Keras model, to go on training from |
+| `model.keras` | the Keras model, to go on training from; not in a bundle only to be measured |
 | `bundle.json` | diagnoses, prior, recipe, history, provenance, metrics, checksums |
 
 ## How well
@@ -84,11 +84,12 @@ default the classifier shows probabilities under the *balanced* prior, all diagn
 
 Recipe: {recipe}.
 
-Cross-entropy with label smoothing {smoothing}; class imbalance is met at decision time by
-subtracting the log class shares from the logits (Menon et al. 2021, "Long-tail learning via logit
-adjustment", section 4.1). The weights are a running average, rounded to float16.
+Logit-adjusted cross-entropy with label smoothing {smoothing} (Menon et al. 2021, "Long-tail
+learning via logit adjustment", section 4.2): what the network learns means all diagnoses to be
+equally frequent; the log class shares are added to the bias of its head when the bundle is
+written. The weights are a running average, rounded to float16.
 
-{minutes:.0f} minutes on {machine}, with {versions}; code at commit `{commit}`.
+{minutes:.0f} minutes on {machine}, with {versions}; code at commit `{commit}`.{first_stage}
 
 SHA-256 of the training data: `{data}`.
 
@@ -109,9 +110,9 @@ SHA-256 of the training data: `{data}`.
 RESULT = """\
 ### {title}
 
-{images} images of {lesions} lesions, `{graph}` graph, {views} view{plural}, balanced prior. 95 %
-intervals by bootstrap over lesions ({resamples} resamples within each diagnosis). Printed by
-`{command}`.
+{network}{images} images of {lesions} lesions, `{graph}` graph, {views} view{plural}, balanced
+prior. 95 % intervals by bootstrap over lesions ({resamples} resamples within each diagnosis).
+Printed by `{command}`.{against_float}
 
 | measure | value | 95 % interval |
 |---|---|---|
@@ -136,7 +137,6 @@ def model_card(description) -> str:
     """
     training = description.training
     provenance, history = training["provenance"], training["history"]
-    fold = training["recipe"]["fold"]
     source, licence, of_the_data = DATASETS[provenance.get("dataset", "HAM10000")]
     rarest = min(description.prior, key=description.prior.get)
     picture = " x ".join(str(side) for side in provenance["picture_size"])
@@ -150,11 +150,11 @@ def model_card(description) -> str:
         diagnoses="\n".join(_diagnosis(code, description.prior) for code in description.diagnoses),
         results="\n\n".join(results) or "Not measured yet: `python -m skin_cancer.evaluation`.",
         studies="\n\n".join(_studies(description.studies)) or "No trainings were compared.",
-        held_out="15 % of the lesions were set aside before, and never seen in training."
-        + ("" if fold is None else f" Fold {fold} was kept for validation."),
+        held_out=_held_out(training["recipe"]),
+        first_stage=_first_stage(training.get("start")),
         recipe=_recipe(training["recipe"]),
         smoothing=training["recipe"]["label_smoothing"],
-        start=_start(training["recipe"]),
+        start=_start(training),
         minutes=sum(row["seconds"] for row in history) / 60,
         history="\n".join(_epoch(row) for row in history),
         validation_head=" balanced accuracy on the validation fold |" if validated else "",
@@ -180,11 +180,36 @@ def model_card(description) -> str:
     )
 
 
-def _start(recipe):
+def _held_out(recipe):
+    if recipe.get("holdout") == "included":
+        return (
+            "None is set aside: the figures above are of a network of the same recipe that never "
+            "saw 15 % of the lesions."
+        )
+    fold = recipe["fold"]
+    kept = "" if fold is None else f" Fold {fold} was kept for validation."
+    return f"15 % of the lesions were set aside before, and never seen in training.{kept}"
+
+
+def _first_stage(training):
+    """Return how the weights were trained that this training went on from, or nothing."""
+    if training is None:
+        return ""
+    minutes = sum(row["seconds"] for row in training["history"]) / 60
+    provenance = training["provenance"]
+    return (
+        f"\n\nIt went on from weights of this recipe: {_recipe(training['recipe'])}.\n"
+        f"They took {minutes:.0f} minutes on {provenance['images']:,} images; code at commit "
+        f"`{provenance['git_commit']}`.{_first_stage(training.get('start'))}"
+    )
+
+
+def _start(training):
+    recipe = training["recipe"]
+    if "start" in training:
+        return _start(training["start"])
     if recipe["start_weights"] == "random":
         return "They started from random values."
-    if recipe["start_weights"] != "imagenet":
-        return f"They started from the bundle {recipe['start_weights']}: its licence holds as well."
     if recipe["backbone"].startswith("efficientnet_lite"):
         return (
             "They started from EfficientNet-Lite's ImageNet weights (Apache-2.0, see "
@@ -225,6 +250,8 @@ def result(title: str, measured: dict) -> str:
     codes = measured["confusion"]
     return RESULT.format(
         title=title,
+        network=_network(measured),
+        against_float=_against_float(measured.get("against float")),
         plural="" if measured["views"] == 1 else "s",
         measures="\n".join(_measure(name, value) for name, value in measured["measures"].items()),
         classes="\n".join(_class(code, value) for code, value in measured["classes"].items()),
@@ -236,6 +263,21 @@ def result(title: str, measured: dict) -> str:
         ),
         illustrations=_illustrations(title, measured),
         **{k: measured[k] for k in ("images", "lesions", "graph", "views", "resamples", "command")},
+    )
+
+
+def _network(measured):
+    if "network" not in measured:
+        return ""
+    return f"Of `{measured['network']}`, the same recipe trained without these lesions.\n\n"
+
+
+def _against_float(difference):
+    if difference is None:
+        return ""
+    return (
+        f"\n\nAgainst the float graph, paired: balanced accuracy {interval(difference)}, the same "
+        f"answer for {_percent(difference['agreement'])} of the images."
     )
 
 

@@ -10,7 +10,6 @@ from skin_cancer.errors import TrainingError
 
 SIZE_STEP = 32
 NORMALISATIONS = ("frozen", "trained")
-PRIORS = ("common", "source")
 
 
 def _option(default, meaning):
@@ -44,9 +43,6 @@ class TrainingConfig:
     style_mixing: float = _option(0.0, "chance that a view takes the colours of another image")
     rebalance: float = _option(0.0, "0 draws all images alike, 1 all diagnoses, between is between")
     source_rebalance: float = _option(0.0, "the same for the sources within each diagnosis")
-    prior: str = _option(
-        "common", "class shares that the loss assumes: common, or source for each its own"
-    )
     targets: str = _option("", "table of a teacher's probabilities to learn from as well")
     distillation: float = _option(0.5, "weight of the teacher's probabilities, 0 to 1")
     fold: int | None = _option(None, "fold to validate on, 0 to 4; without it train on all five")
@@ -75,7 +71,6 @@ class TrainingConfig:
             "style_mixing": 0 <= self.style_mixing <= 1,
             "rebalance": 0 <= self.rebalance <= 1,
             "source_rebalance": 0 <= self.source_rebalance <= 1,
-            "prior": self.prior in PRIORS,
             "distillation": 0 <= self.distillation <= 1,
             "fold": self.fold is None or self.fold in range(dataset.FOLDS),
             "source": not self.source or self.fold is None,

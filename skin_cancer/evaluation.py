@@ -118,8 +118,10 @@ def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
     if len(validation):
         parts[training["recipe"].get("source") or str(training["recipe"]["fold"])] = validation
     if part not in parts:
+        known = "" if parts else " It has seen all others; its card says which network did not."
         raise DatasetError(
             f"part={part!r}: this model can only be measured on {' or '.join([TEST, *parts])}."
+            f"{known}"
         )
     if dataset.label_fingerprint(trained) != training["provenance"]["labels_sha256"]:
         raise DatasetError(
@@ -141,7 +143,8 @@ def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | N
         graph: `float` or `int8`; the bundle's default if None.
 
     Returns:
-        As `metrics.measure`, with how it was measured.
+        As `metrics.measure`, with how it was measured; for the int8 graph also `against float`, the
+        paired difference to the float graph as `metrics.difference` gives it.
 
     Raises:
         SkinCancerError: bundle or dataset cannot be used.
@@ -150,8 +153,14 @@ def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | N
     description = classifier.description
     table = read_part(data, part, description.training)
     probabilities = predict_table(classifier, table, views)
+    graph = graph or description.default_graph
     measured = metrics.measure(table, probabilities, description.diagnoses)
-    return {**measured, **how_measured(table, part, views, graph or description.default_graph)}
+    if graph != "float":
+        plain = predict_table(Classifier.load(folder, "float"), table, views)
+        measured["against float"] = metrics.difference(
+            table, probabilities, plain, description.diagnoses
+        )
+    return {**measured, **how_measured(table, part, views, graph)}
 
 
 def how_measured(table: pd.DataFrame, part: str, views: int, graph: str) -> dict:

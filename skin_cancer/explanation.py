@@ -42,10 +42,16 @@ def load_network(folder) -> keras.Model:
         folder: the bundle's folder.
 
     Raises:
-        BundleError: the bundle is absent or damaged, or this Keras cannot load its model.
+        BundleError: the bundle is absent or damaged, has no Keras model, or this Keras cannot load
+            it.
     """
     bundle.read(folder)
     path = Path(folder) / bundle.KERAS_MODEL
+    if not path.exists():
+        raise BundleError(
+            f"The bundle {folder} has no {bundle.KERAS_MODEL}, which gradients are computed from. "
+            "Take one that has it; every training writes it."
+        )
     try:
         network = keras.models.load_model(path, compile=False)
     except (OSError, TypeError, ValueError) as error:

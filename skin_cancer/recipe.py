@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from tqdm.auto import tqdm
 
 from skin_cancer import bundle, card, dataset, evaluation, imaging, lesion, metrics
 from skin_cancer.batches import read_probabilities
-from skin_cancer.classifier import Classifier
 from skin_cancer.config import TrainingConfig
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.training import PREDICTIONS
@@ -44,7 +44,6 @@ LEVERS = {
     "style mixing": {"style_mixing": 0.5},
     "rebalanced by half": {"rebalance": 0.5},
     "sources rebalanced by half": {"source_rebalance": 0.5},
-    "each source's own prior": {"prior": "source"},
     "mixup": {"mixup": 0.2},
     "colour constancy": {"data": "shades_of_grey"},
     "cropped to the lesion": {"data": "crop_to_lesion"},
@@ -60,9 +59,26 @@ PREPARATIONS = {
     "remove_hairs": imaging.remove_hairs,
 }
 
-# Until the screening is finished, the recipe of folds, sources and network is its base.
-FOUND = {**SMALL}
-LARGE = {**FOUND}
+# The recipe of the network: a first stage with the defaults, then a second that goes on from it.
+SECOND = {
+    "start_weights": "first",
+    "first_image_size": 192,
+    "epochs": 6,
+    "normalisation": "frozen",
+    "learning_rate": 1.5e-4,
+    "augmentation": 1.5,
+    "rebalance": 0.5,
+}
+# The same, smaller, with a fold left out.
+TRIAL_FIRST = {"image_size": 160, "epochs": 8, "fold": 0}
+TRIAL_SECOND = {
+    **SECOND,
+    "start_weights": "first, fold 0",
+    "image_size": 192,
+    "first_image_size": 160,
+    "epochs": 3,
+    "fold": 0,
+}
 SOURCES = ("vidir_molemax", "vidir_modern", "rosendahl", "vienna_dias")
 TEACHERS = "teachers.csv"
 
@@ -78,32 +94,42 @@ def screening() -> dict[str, dict]:
 
 
 def sources() -> dict[str, dict]:
-    """Return the found recipe, with each source left out."""
-    return {f"found, without {source}": {**FOUND, "source": source} for source in SOURCES}
+    """Return the small recipe, with each source left out."""
+    return {f"base, without {source}": {**SMALL, "source": source} for source in SOURCES}
 
 
 def folds() -> dict[str, dict]:
-    """Return the found recipe, with each fold left out: what it is worth, and the teachers."""
-    return {f"found, fold {fold}": {**FOUND, "fold": fold} for fold in range(dataset.FOLDS)}
+    """Return the small recipe, with each fold left out: what it is worth, and the teachers."""
+    return {f"base, fold {fold}": {**SMALL, "fold": fold} for fold in range(dataset.FOLDS)}
+
+
+def distillation() -> dict[str, dict]:
+    """Return the small recipe without and with teachers."""
+    base = {**SMALL, "fold": 0}
+    return {"base, fold 0": base, "distilled, fold 0": {**base, "targets": TEACHERS}}
+
+
+def stages() -> dict[str, dict]:
+    """Return both stages of the network's recipe, smaller, with a fold left out."""
+    return {"first, fold 0": TRIAL_FIRST, "second, fold 0": TRIAL_SECOND}
 
 
 def measured() -> dict[str, dict]:
     """Return the network that the holdout's figures are of."""
-    return {"measured": {**LARGE, "targets": TEACHERS}}
+    return {"first": {}, "measured": SECOND}
 
 
 def shipped() -> dict[str, dict]:
-    """Return the network that is to ship: the same recipe on all lesions."""
-    return {"shipped": {**LARGE, "targets": TEACHERS, "holdout": "included"}}
+    """Return the network that ships: the second stage is on all lesions."""
+    return {"first": {}, "shipped": {**SECOND, "holdout": "included"}}
 
 
 STAGES = {
-    "screening": screening,
-    "sources": sources,
-    "folds": folds,
-    "measured": measured,
-    "shipped": shipped,
+    function.__name__: function
+    for function in (screening, sources, folds, distillation, stages, measured, shipped)
 }
+STARTS = (SECOND["start_weights"], TRIAL_SECOND["start_weights"])
+NAME = "ham10000_lite0"
 
 
 def folder(output, name: str) -> Path:
@@ -119,19 +145,25 @@ def command(name: str, options: dict, output, data) -> list[str]:
         given["data"] = str(folder(output, options["data"]))
     if "targets" in options:
         given["targets"] = str(Path(output) / options["targets"])
+    if "start_weights" in options:
+        given["start_weights"] = str(folder(output, options["start_weights"]) / "bundle")
     changed = {key: value for key, value in given.items() if value != defaults[key]}
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in changed.items()]
-    end = ["--no-bundle"] if _leaves_out(options) else []
+    end = [] if _ends_in_bundle(name, options) else ["--no-bundle"]
     return ["python", "-m", "skin_cancer.training", *arguments, *end]
 
 
 def _leaves_out(options):
-    """Return whether a training ends in predictions of what it left out, and not in a bundle."""
     return "fold" in options or "source" in options
 
 
+def _ends_in_bundle(name, options):
+    """Return whether a training ends in more than predictions of what it left out."""
+    return name in STARTS or not _leaves_out(options)
+
+
 def _finished(name, options, output):
-    end = PREDICTIONS if _leaves_out(options) else f"bundle/{bundle.DESCRIPTION}"
+    end = f"bundle/{bundle.DESCRIPTION}" if _ends_in_bundle(name, options) else PREDICTIONS
     return (folder(output, name) / end).exists()
 
 
@@ -167,8 +199,11 @@ def run(trainings: dict[str, dict], output, data, jobs: int) -> None:
             )
         return name, done.returncode
 
-    with ThreadPoolExecutor(jobs) as pool:
-        done = list(tqdm(pool.map(work, todo), total=len(todo), unit="training"))
+    first = [name for name in todo if name in STARTS]
+    done = []
+    for wave in (first, [name for name in todo if name not in first]):
+        with ThreadPoolExecutor(jobs) as pool:
+            done += tqdm(pool.map(work, wave), total=len(wave), unit="training")
     failed = [str(folder(output, name).with_suffix(".log")) for name, code in done if code]
     if failed:
         raise TrainingError(f"{len(failed)} trainings failed; read {', '.join(failed)}.")
@@ -199,36 +234,25 @@ def prepare(data, copy: Path, change) -> None:
     aside.rename(copy)
 
 
-def write_teachers(output, data) -> Path:
-    """Write the probabilities that each image has from networks that were not trained on it.
+def write_teachers(output) -> Path:
+    """Write the probabilities that each image has from a network that was not trained on it.
 
-    Images of the five folds have them from the trainings of the stage `folds`; those of the
-    holdout, as soon as the stage `measured` is finished, from its network.
+    They come from the trainings of the stage `folds`; the holdout's images have none.
 
     Args:
         output: folder with a folder for each training.
-        data: the dataset's folder.
 
     Returns:
         The table's path.
 
     Raises:
         TrainingError: a fold's training is not finished.
-        SkinCancerError: the dataset cannot be used.
     """
     parts = []
     for name, options in folds().items():
         if not _finished(name, options, output):
             raise TrainingError(f"{name} is not finished in {output}: run the stage folds first.")
         parts.append(read_probabilities(folder(output, name) / PREDICTIONS))
-    [network] = measured()
-    if _finished(network, {}, output):
-        classifier = Classifier.load(folder(output, network) / "bundle")
-        table = dataset.split(dataset.read(data))
-        table = table[table["fold"] == dataset.HOLDOUT]
-        found = evaluation.predict_table(classifier, table)
-        index = pd.Index(table["image_id"], name="image_id")
-        parts.append(pd.DataFrame(found, index, classifier.description.diagnoses))
     path = Path(output) / TEACHERS
     pd.concat(parts).to_csv(path, float_format="%.6g")
     return path
@@ -270,6 +294,35 @@ def compare(trainings: dict[str, dict], output, table: pd.DataFrame) -> pd.DataF
     return pd.DataFrame(rows).T.rename_axis("training")
 
 
+def publish(output, models=bundle.MODELS_FOLDER) -> None:
+    """Put the network that ships into a folder, and beside it the one that is measured for it.
+
+    The first has seen all lesions, so its card holds what was measured of the second. That one
+    goes without its Keras model.
+
+    Args:
+        output: folder with a folder for each training; `measured` and `shipped` are finished.
+        models: where the bundles `ham10000_lite0` and `ham10000_lite0_measured` are put.
+
+    Raises:
+        BundleError: a bundle is missing or damaged, or cannot be written.
+    """
+    ours, theirs = (folder(output, name) / "bundle" for name in ("shipped", "measured"))
+    twin = dataclasses.replace(bundle.read(theirs), name=f"{NAME}_measured")
+    metrics_of_twin = {
+        title: {**measures, "network": twin.name} for title, measures in twin.metrics.items()
+    }
+    described = dataclasses.replace(
+        bundle.read(ours), name=NAME, metrics=metrics_of_twin, studies=twin.studies
+    )
+    figures = {Path(name).name: (theirs / name).read_bytes() for name in twin.figures}
+    bundle.write(Path(models) / NAME, described, ours, figures)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in bundle.GRAPHS.values():
+            shutil.copy(theirs / name, scratch)
+        bundle.write(Path(models) / twin.name, twin, scratch, figures)
+
+
 def as_text(table: pd.DataFrame, stage: str) -> pd.DataFrame:
     """Return the table of `compare` as text; that of the stage `sources` ends in their mean."""
     shown = table.map(card.interval)
@@ -280,11 +333,11 @@ def as_text(table: pd.DataFrame, stage: str) -> pd.DataFrame:
 
 
 def main():
-    """Run a stage from the shell, then print its table."""
+    """Run a stage from the shell and print its table, or put the networks into `models/`."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.recipe", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("stage", choices=[*STAGES, "publish"])
     parser.add_argument("--data", default="", help="dataset folder; without it ISIC_DATA_DIR")
     parser.add_argument("--output", default="runs/recipe", help="folder for all trainings")
     parser.add_argument("--jobs", default=1, type=int, help="trainings at a time")
@@ -293,6 +346,8 @@ def main():
     parser.add_argument("--save", help="bundle to whose card the table is added")
     given = parser.parse_args()
     try:
+        if given.stage == "publish":
+            return publish(given.output)
         _run_stage(given, dataset.data_folder(given.data))
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error
@@ -306,7 +361,7 @@ def _run_stage(given, data):
         return
     if not given.table:
         if any("targets" in options for options in trainings.values()):
-            write_teachers(given.output, data)
+            write_teachers(given.output)
         run(trainings, given.output, data, given.jobs)
     if not all(_leaves_out(options) for options in trainings.values()):
         return

@@ -222,7 +222,7 @@ def _check_start(config, path):
     if not path.is_file():
         raise TrainingError(
             f"start_weights={config.start_weights!r} is neither 'imagenet', 'random' nor the "
-            "folder of a bundle."
+            "folder of a bundle with a Keras model."
         )
     held_out = ("fold", "source", "holdout")
     theirs = bundle.read(path.parent).training["recipe"]
@@ -357,13 +357,21 @@ def export_bundle(config: TrainingConfig, network, record: dict, training: pd.Da
     name = Path(config.output).resolve().name
     codes = dataset.codes(training)
     prior = dict(zip(codes, class_prior(training).tolist(), strict=True))
-    description = bundle.Description(name, codes, config.image_size, "float", prior, record, {})
+    trained = record | _start_training(config)
+    description = bundle.Description(name, codes, config.image_size, "float", prior, trained, {})
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch)
         _save_keras(network, files / bundle.KERAS_MODEL)
         _save_graphs(build_outputs(network, config.image_size), files, training, config)
         bundle.write(folder, description, files)
     return folder
+
+
+def _start_training(config):
+    """Return how the bundle that the training went on from was trained, if it did."""
+    if config.start_weights in START_WEIGHTS:
+        return {}
+    return {"start": bundle.read(config.start_weights).training}
 
 
 def _add_to_bias(network, values):
@@ -382,21 +390,26 @@ def _save_keras(network, path):
 
 
 def _save_graphs(outputs, folder, training, config):
-    """Convert to LiteRT: float32, and int8 with ranges from training images."""
+    """Convert to LiteRT: float with weights in float16, and int8 with ranges from images."""
     import tensorflow as tf  # not at the top: training itself runs without it
 
     sample = training.sample(min(INT8_SAMPLE, len(training)), random_state=config.seed)
     images = CentredImages(sample, config.image_size, batch_size=1)
     builtins = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    smaller = {
+        "format": "litert",
+        "verbose": False,
+        "optimizations": [tf.lite.Optimize.DEFAULT],
+    }
     outputs.export(
-        folder / bundle.GRAPHS["float"], format="litert", verbose=False, target_spec=builtins
+        folder / bundle.GRAPHS["float"],
+        **smaller,
+        target_spec=builtins | {"supported_types": [tf.float16]},
     )
     outputs.export(
         folder / bundle.GRAPHS["int8"],
-        format="litert",
-        verbose=False,
+        **smaller,
         target_spec=builtins,
-        optimizations=[tf.lite.Optimize.DEFAULT],
         representative_dataset=lambda: ([batch] for (batch,) in images),
     )
 

@@ -44,7 +44,7 @@ def test_an_epoch_shows_each_image_once(table):
 def test_diagnoses_are_drawn_as_often_as_their_prior_says(table, rebalance):
     options = {"rebalance": rebalance, "source_rebalance": 0.5}
     shares = drawn(table, **options)["diagnosis"].value_counts(normalize=True)
-    [expected] = np.unique(assumed_prior(table, config(**options)), axis=0)
+    expected = assumed_prior(table, config(**options))
     assert shares[list(CODES)].to_numpy() == pytest.approx(expected, abs=0.02)
     if rebalance == 1:
         assert expected == pytest.approx(np.full(7, 1 / 7))
@@ -53,17 +53,6 @@ def test_diagnoses_are_drawn_as_often_as_their_prior_says(table, rebalance):
 def test_sources_can_be_drawn_alike(table):
     nevi = drawn(table, source_rebalance=1.0).query("diagnosis == 'NV'")
     assert nevi["dataset"].value_counts(normalize=True)["rare"] == pytest.approx(0.5, abs=0.03)
-
-
-def test_each_source_can_have_its_own_prior(table):
-    only_nevi = table.assign(dataset=np.where(table["diagnosis"] == "NV", "A", "B"))
-    common, own = (assumed_prior(only_nevi, config(prior=prior)) for prior in ("common", "source"))
-    assert (common == common[0]).all()
-    assert own.sum(axis=1) == pytest.approx(np.ones(len(table)))
-    assert (own > 0).all()
-    nevi = (table["diagnosis"] == "NV").to_numpy()
-    assert (own[nevi, 1] > common[nevi, 1]).all()
-    assert (own[~nevi, 1] < common[~nevi, 1]).all()
 
 
 def test_batches_are_functions_of_the_seed(table):
@@ -103,7 +92,8 @@ def test_a_teacher_is_listened_to_under_the_prior_of_the_views(table, tmp_path):
     taught.to_csv(tmp_path / "taught.csv")
     options = config(targets=str(tmp_path / "taught.csv"), distillation=1.0, rebalance=0.5)
     labels = batches.soft_labels(table, options)
-    assert labels == pytest.approx(assumed_prior(table, options), abs=1e-6)
+    for row in labels:
+        assert row == pytest.approx(assumed_prior(table, options), abs=1e-6)
     half = config(targets=options.targets, distillation=0.5)
     assert batches.soft_labels(table, half).argmax(axis=1).tolist() == (
         batches.label_numbers(table).tolist()

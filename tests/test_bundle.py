@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pictures import lesion
 
-from skin_cancer import bundle, evaluation
+from skin_cancer import bundle, evaluation, explanation
 from skin_cancer.classifier import Classifier
 from skin_cancer.errors import BundleError
 from skin_cancer.imaging import centre_square
@@ -89,6 +89,17 @@ def test_writing_replaces_the_bundle_and_its_card(copy):
     assert bundle.read(copy) == description
     assert (copy / bundle.CARD).read_text().startswith("# another")
     assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_to_be_measured_needs_no_keras_model(copy, tmp_path):
+    description = bundle.read(copy)
+    (copy / bundle.KERAS_MODEL).unlink()
+    bundle.write(tmp_path / "without", description, copy)
+    assert Classifier.load(tmp_path / "without").description == description
+    with pytest.raises(BundleError, match=r"has no model\.keras, which gradients"):
+        explanation.load_network(tmp_path / "without")
+    bundle.write(tmp_path / "without", description, tmp_path / "without")
+    assert bundle.read(tmp_path / "without") == description
 
 
 def test_tables_and_figures_are_kept_checked_and_shown_in_the_card(copy):

@@ -92,6 +92,9 @@ def test_parts_are_those_that_the_network_has_not_seen():
         choose_part(table, "1", trained_on(table, 2))
     with pytest.raises(DatasetError, match="only be measured on test or holdout"):
         choose_part(table, "1", trained_on(table, None))
+    everything = {"recipe": {"fold": None, "holdout": "included"}}
+    with pytest.raises(DatasetError, match=r"only be measured on test\. It has seen all others"):
+        choose_part(table, "holdout", everything)
 
 
 def test_other_labels_are_refused_since_the_split_would_differ():

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skin_cancer import bundle, dataset, recipe
+from skin_cancer import bundle, dataset, evaluation, recipe
+from skin_cancer.classifier import Classifier
 from skin_cancer.config import TrainingConfig
 from skin_cancer.errors import TrainingError
 from skin_cancer.training import PREDICTIONS
@@ -129,10 +130,10 @@ def test_trainings_on_prepared_copies_and_with_teachers_find_them_in_the_output(
 def test_teachers_are_gathered_from_all_folds(ham10000, tmp_path):
     table = dataset.split(dataset.read(ham10000))
     with pytest.raises(TrainingError, match="run the stage folds first"):
-        recipe.write_teachers(tmp_path, ham10000)
+        recipe.write_teachers(tmp_path)
     for fold, name in enumerate(recipe.folds()):
         predictions(tmp_path, name, table[table["fold"] == fold], 0.5)
-    taught = pd.read_csv(recipe.write_teachers(tmp_path, ham10000))
+    taught = pd.read_csv(recipe.write_teachers(tmp_path))
     assert sorted(taught["image_id"]) == sorted(table.query("fold >= 0")["image_id"])
     assert taught[list(dataset.codes(table))].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
 
@@ -142,3 +143,53 @@ def test_a_training_that_fails_is_named_with_its_log(ham10000, tmp_path):
     with pytest.raises(TrainingError, match=r"1 trainings failed; read .*moon\.log"):
         recipe.run(trainings, tmp_path, ham10000, jobs=1)
     assert "There is no source 'moon'" in (tmp_path / "moon.log").read_text()
+
+
+def test_a_second_stage_starts_from_the_bundle_of_the_first():
+    shell = recipe.command("measured", recipe.measured()["measured"], "runs/recipe", "DATA")
+    assert "--start-weights=runs/recipe/first/bundle" in shell
+    for name, options in recipe.stages().items():
+        last = recipe.command(name, options, "runs/recipe", "DATA")[-1]
+        assert (last == "--no-bundle") == name.startswith("second")
+
+
+def test_stages_of_one_network_run_one_after_the_other(ham10000, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "STARTS", ("first",))
+    trainings = {
+        "second": {**SMALL, "start_weights": "first", "normalisation": "frozen"},
+        "first": SMALL,
+    }
+    recipe.run(trainings, tmp_path, ham10000, jobs=2)
+    start = bundle.read(tmp_path / "second" / "bundle").training["start"]
+    assert start == bundle.read(tmp_path / "first" / "bundle").training
+    card = (tmp_path / "second" / "bundle" / bundle.CARD).read_text()
+    assert "It went on from weights of this recipe: backbone efficientnet_lite0" in card
+
+
+def test_what_ships_carries_the_figures_of_its_twin(tiny_run, tmp_path):
+    for name, holdout in {"measured": "apart", "shipped": "included"}.items():
+        folder = shutil.copytree(tiny_run / "bundle", tmp_path / name / "bundle")
+        described = bundle.read(folder)
+        described.training["recipe"]["holdout"] = holdout
+        bundle.write(folder, described, folder)
+    twin = tmp_path / "measured" / "bundle"
+    measures = bundle.read(bundle.DEFAULT_BUNDLE).metrics[evaluation.HOLDOUT]
+    plain = {k: v for k, v in measures.items() if k not in ("network", "tables", "figures")}
+    evaluation.save(twin, {**plain, "title": "a part"})
+    evaluation.illustrate(twin, "a part", "COMMAND", {}, {"a curve": b"png"})
+    evaluation.add_study(twin, "Stage x", pd.DataFrame({"a": [1]}), "COMMAND")
+
+    recipe.publish(tmp_path, tmp_path / "models")
+    ours, theirs = (
+        bundle.read(tmp_path / "models" / name) for name in (recipe.NAME, f"{recipe.NAME}_measured")
+    )
+    assert ours.studies == theirs.studies != {}
+    assert ours.figures == theirs.figures != []
+    assert ours.metrics["a part"]["network"] == theirs.name
+    card = (tmp_path / "models" / recipe.NAME / bundle.CARD).read_text()
+    assert f"Of `{theirs.name}`, the same recipe trained without these lesions." in card
+    assert "None is set aside" in card
+    assert "None is set aside" not in (tmp_path / "models" / theirs.name / bundle.CARD).read_text()
+    files = {path.name for path in (tmp_path / "models" / theirs.name).iterdir()}
+    assert bundle.KERAS_MODEL not in files
+    assert Classifier.load(tmp_path / "models" / theirs.name).description == theirs
