@@ -20,6 +20,7 @@ MODEL_FILES = (*GRAPHS.values(), KERAS_MODEL)  # a bundle only to be measured ha
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_BUNDLE = MODELS_FOLDER / "ham10000_lite0"
+MEASURED_BUNDLE = MODELS_FOLDER / "ham10000_lite0_measured"  # same recipe, holdout never seen
 
 
 @dataclass(frozen=True)

@@ -294,7 +294,7 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.evaluation", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--bundle", default=bundle.DEFAULT_BUNDLE, type=Path)
+    parser.add_argument("--bundle", default=bundle.MEASURED_BUNDLE, type=Path)
     parser.add_argument("--data", default="", help=DATA_HELP)
     parser.add_argument("--part", default="holdout", help=PART_HELP)
     parser.add_argument("--views", default=1, type=int, choices=range(1, MAX_VIEWS + 1))

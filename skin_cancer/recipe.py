@@ -129,7 +129,6 @@ STAGES = {
     for function in (screening, sources, folds, distillation, stages, measured, shipped)
 }
 STARTS = (SECOND["start_weights"], TRIAL_SECOND["start_weights"])
-NAME = "ham10000_lite0"
 
 
 def folder(output, name: str) -> Path:
@@ -308,15 +307,17 @@ def publish(output, models=bundle.MODELS_FOLDER) -> None:
         BundleError: a bundle is missing or damaged, or cannot be written.
     """
     ours, theirs = (folder(output, name) / "bundle" for name in ("shipped", "measured"))
-    twin = dataclasses.replace(bundle.read(theirs), name=f"{NAME}_measured")
-    metrics_of_twin = {
-        title: {**measures, "network": twin.name} for title, measures in twin.metrics.items()
-    }
+    twin = dataclasses.replace(bundle.read(theirs), name=bundle.MEASURED_BUNDLE.name)
     described = dataclasses.replace(
-        bundle.read(ours), name=NAME, metrics=metrics_of_twin, studies=twin.studies
+        bundle.read(ours),
+        name=bundle.DEFAULT_BUNDLE.name,
+        metrics={
+            title: {**measures, "network": twin.name} for title, measures in twin.metrics.items()
+        },
+        studies=twin.studies,
     )
     figures = {Path(name).name: (theirs / name).read_bytes() for name in twin.figures}
-    bundle.write(Path(models) / NAME, described, ours, figures)
+    bundle.write(Path(models) / described.name, described, ours, figures)
     with tempfile.TemporaryDirectory() as scratch:
         for name in bundle.GRAPHS.values():
             shutil.copy(theirs / name, scratch)

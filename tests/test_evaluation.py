@@ -243,6 +243,21 @@ def test_distorted_pictures_are_measured_against_the_pictures_as_they_are(ham100
     assert (found["agreement"] < 1).any()
 
 
+def test_the_int8_graph_is_compared_with_the_float_one(ham10000, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
+    measured = [
+        evaluation.evaluate(folder, ham10000, graph=graph) for graph in ("float", "int8", None)
+    ]
+    found = measured[1]["against float"]
+    values = [balanced(one)["value"] for one in measured[:2]]
+    assert found["value"] == pytest.approx(values[1] - values[0])
+    assert 0 < found["agreement"] <= 1
+    assert "against float" not in measured[0]
+    assert measured[2] == measured[0]
+    evaluation.save(folder, measured[1])
+    assert "Against the float graph, paired" in (folder / bundle.CARD).read_text()
+
+
 def test_a_card_is_compared_with_the_aims(tiny_run, tmp_path):
     folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
     nothing = evaluation.against_aims(bundle.read(folder))

@@ -181,12 +181,13 @@ def test_what_ships_carries_the_figures_of_its_twin(tiny_run, tmp_path):
 
     recipe.publish(tmp_path, tmp_path / "models")
     ours, theirs = (
-        bundle.read(tmp_path / "models" / name) for name in (recipe.NAME, f"{recipe.NAME}_measured")
+        bundle.read(tmp_path / "models" / path.name)
+        for path in (bundle.DEFAULT_BUNDLE, bundle.MEASURED_BUNDLE)
     )
     assert ours.studies == theirs.studies != {}
     assert ours.figures == theirs.figures != []
     assert ours.metrics["a part"]["network"] == theirs.name
-    card = (tmp_path / "models" / recipe.NAME / bundle.CARD).read_text()
+    card = (tmp_path / "models" / ours.name / bundle.CARD).read_text()
     assert f"Of `{theirs.name}`, the same recipe trained without these lesions." in card
     assert "None is set aside" in card
     assert "None is set aside" not in (tmp_path / "models" / theirs.name / bundle.CARD).read_text()
