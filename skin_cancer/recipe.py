@@ -267,8 +267,9 @@ def compare(trainings: dict[str, dict], output, table: pd.DataFrame) -> pd.DataF
 
     Returns:
         One row a finished training: `mean recall` of the diagnoses that occur, with its interval;
-        `gain` against the first training with the same part left out, paired, with its interval;
-        area under the ROC curve of `melanoma against nevus` with its interval.
+        `gain` against the first training with the same part left out, paired, with its interval,
+        and None for that first one; area under the ROC curve of `melanoma against nevus` with its
+        interval.
 
     Raises:
         TrainingError: none is finished.
@@ -282,10 +283,11 @@ def compare(trainings: dict[str, dict], output, table: pd.DataFrame) -> pd.DataF
         part = table.set_index("image_id", drop=False).loc[found.index]
         probabilities = found.to_numpy()
         left_out = options.get("source") or options.get("fold")
-        base = first.setdefault(left_out, probabilities)
+        base = first.get(left_out)
+        first.setdefault(left_out, probabilities)
         rows[name] = {
             "mean recall": metrics.mean_recall(part, probabilities, codes),
-            "gain": metrics.difference(part, probabilities, base, codes),
+            "gain": None if base is None else metrics.difference(part, probabilities, base, codes),
             "melanoma against nevus": metrics.melanoma_against_nevus(part, probabilities, codes),
         }
     if not rows:
@@ -326,7 +328,8 @@ def publish(output, models=bundle.MODELS_FOLDER) -> None:
 
 def as_text(table: pd.DataFrame, stage: str) -> pd.DataFrame:
     """Return the table of `compare` as text; that of the stage `sources` ends in their mean."""
-    shown = table.map(card.interval)
+    table = table.dropna(axis=1, how="all")
+    shown = table.map(card.interval, na_action="ignore").fillna("-")
     if stage == "sources" and len(table) == len(SOURCES):
         means = table.map(lambda cell: cell["value"]).mean()
         shown.loc[evaluation.SOURCES_MEAN] = means.map("{:.3f}".format)

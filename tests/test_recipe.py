@@ -62,7 +62,9 @@ def test_trainings_are_compared_with_the_first_of_their_kind(ham10000, tmp_path)
     base = found.loc["base, fold 0", "mean recall"]["value"]
     assert gain["value"] == pytest.approx(1 - base)
     assert gain["low"] > 0
-    assert found.loc["base, elsewhere", "gain"]["value"] == 0
+    assert found["gain"].isna().tolist() == [True, True, False]
+    assert recipe.as_text(found, "screening")["gain"].tolist()[:2] == ["-", "-"]
+    assert "gain" not in recipe.as_text(found.head(2), "folds")
 
 
 def test_the_sources_end_in_their_mean(ham10000, tmp_path):
