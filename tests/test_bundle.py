@@ -147,12 +147,13 @@ def test_a_failed_exchange_brings_the_old_bundle_back(copy, monkeypatch):
 
 
 def test_litert_equals_keras(network, squares):
+    """Up to float16, to which the graph's weights are rounded after normalisation is folded in."""
     logits = network.predict(squares.astype("float32"), verbose=0)
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     classifier = Classifier.load()
     for square, row in zip(squares, expected, strict=True):
         ours = classifier.predict(square, prior="training").probabilities
-        assert np.abs(np.array(list(ours.values())) - row).max() < 1e-4
+        assert np.abs(np.array(list(ours.values())) - row).max() < 0.01
 
 
 def test_maps_equal_grad_cam_by_gradients(network, squares):
@@ -169,9 +170,9 @@ def test_maps_equal_grad_cam_by_gradients(network, squares):
             scores = [logits[0, index] for index in range(logits.shape[1])]
         maps = np.moveaxis(classifier.predict(square).maps, -1, 0)
         for score, ours in zip(scores, maps, strict=True):
-            weights = tf.reduce_mean(tape.gradient(score, feature_map), (1, 2))[0]
-            grad_cam = tf.nn.relu(tf.tensordot(feature_map[0], weights, 1)).numpy()
-            assert np.abs(scaled(np.maximum(ours, 0)) - scaled(grad_cam)).max() < 1e-3
+            weights = tf.reduce_sum(tape.gradient(score, feature_map), (1, 2))[0]
+            grad_cam = tf.tensordot(feature_map[0], weights, 1).numpy()
+            assert np.abs(ours - grad_cam).max() < 0.01 * np.abs(maps).max()
 
 
 def scaled(heatmap):
