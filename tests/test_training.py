@@ -268,7 +268,8 @@ def test_a_backbone_that_is_not_there():
 
 
 def test_start_weights_of_another_backbone():
-    config = TrainingConfig(backbone="MobileNetV3Small", start_weights=str(bundle.DEFAULT_BUNDLE))
+    start = {"start_weights": str(bundle.DEFAULT_BUNDLE), "holdout": "included"}
+    config = TrainingConfig(backbone="MobileNetV3Small", **start)
     with pytest.raises(TrainingError, match="cannot start"):
         training.start_network(config, 7)
 
