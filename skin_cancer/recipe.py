@@ -69,18 +69,10 @@ SECOND = {
     "augmentation": 1.5,
     "rebalance": 0.5,
 }
-# The same, smaller, with a fold left out.
-TRIAL_FIRST = {"image_size": 160, "epochs": 8, "fold": 0}
-TRIAL_SECOND = {
-    **SECOND,
-    "start_weights": "first, fold 0",
-    "image_size": 192,
-    "first_image_size": 160,
-    "epochs": 3,
-    "fold": 0,
-}
+SMALL_SECOND = {**SECOND, "image_size": 192, "first_image_size": 160, "epochs": 3}
 SOURCES = ("vidir_molemax", "vidir_modern", "rosendahl", "vienna_dias")
-TEACHERS = "teachers.csv"
+SECOND_STAGE = "second stage"
+OUT_OF_FOLD = "out_of_fold.csv"
 
 
 def screening() -> dict[str, dict]:
@@ -99,19 +91,23 @@ def sources() -> dict[str, dict]:
 
 
 def folds() -> dict[str, dict]:
-    """Return the small recipe, with each fold left out: what it is worth, and the teachers."""
-    return {f"base, fold {fold}": {**SMALL, "fold": fold} for fold in range(dataset.FOLDS)}
+    """Return both stages of the network's recipe, smaller, with each fold left out."""
+    first = {f"base, fold {fold}": {**SMALL, "fold": fold} for fold in range(dataset.FOLDS)}
+    second = {
+        name.replace("base", SECOND_STAGE): {
+            **SMALL_SECOND,
+            "start_weights": name,
+            "fold": options["fold"],
+        }
+        for name, options in first.items()
+    }
+    return first | second
 
 
 def distillation() -> dict[str, dict]:
     """Return the small recipe without and with teachers."""
     base = {**SMALL, "fold": 0}
-    return {"base, fold 0": base, "distilled, fold 0": {**base, "targets": TEACHERS}}
-
-
-def stages() -> dict[str, dict]:
-    """Return both stages of the network's recipe, smaller, with a fold left out."""
-    return {"first, fold 0": TRIAL_FIRST, "second, fold 0": TRIAL_SECOND}
+    return {"base, fold 0": base, "distilled, fold 0": {**base, "targets": OUT_OF_FOLD}}
 
 
 def measured() -> dict[str, dict]:
@@ -126,9 +122,14 @@ def shipped() -> dict[str, dict]:
 
 STAGES = {
     function.__name__: function
-    for function in (screening, sources, folds, distillation, stages, measured, shipped)
+    for function in (screening, sources, folds, distillation, measured, shipped)
 }
-STARTS = (SECOND["start_weights"], TRIAL_SECOND["start_weights"])
+STARTS = {
+    options["start_weights"]
+    for stage in STAGES.values()
+    for options in stage().values()
+    if "start_weights" in options
+}
 
 
 def folder(output, name: str) -> Path:
@@ -233,10 +234,11 @@ def prepare(data, copy: Path, change) -> None:
     aside.rename(copy)
 
 
-def write_teachers(output) -> Path:
+def write_out_of_fold(output) -> Path:
     """Write the probabilities that each image has from a network that was not trained on it.
 
-    They come from the trainings of the stage `folds`; the holdout's images have none.
+    They come from the second stage of `folds`, under the balanced prior; the holdout's images
+    have none.
 
     Args:
         output: folder with a folder for each training.
@@ -251,8 +253,9 @@ def write_teachers(output) -> Path:
     for name, options in folds().items():
         if not _finished(name, options, output):
             raise TrainingError(f"{name} is not finished in {output}: run the stage folds first.")
-        parts.append(read_probabilities(folder(output, name) / PREDICTIONS))
-    path = Path(output) / TEACHERS
+        if name not in STARTS:
+            parts.append(read_probabilities(folder(output, name) / PREDICTIONS))
+    path = Path(output) / OUT_OF_FOLD
     pd.concat(parts).to_csv(path, float_format="%.6g")
     return path
 
@@ -269,30 +272,43 @@ def compare(trainings: dict[str, dict], output, table: pd.DataFrame) -> pd.DataF
         One row a finished training: `mean recall` of the diagnoses that occur, with its interval;
         `gain` against the first training with the same part left out, paired, with its interval,
         and None for that first one; area under the ROC curve of `melanoma against nevus` with its
-        interval.
+        interval. Where all folds are finished, a row of all their images together follows.
 
     Raises:
         TrainingError: none is finished.
     """
     codes, first, rows = dataset.codes(table), {}, {}
-    for name, options in trainings.items():
-        path = folder(output, name) / PREDICTIONS
-        if not path.exists():
-            continue
-        found = read_probabilities(path)[list(codes)]
+    for name, (left_out, found) in _predictions(trainings, output).items():
         part = table.set_index("image_id", drop=False).loc[found.index]
-        probabilities = found.to_numpy()
-        left_out = options.get("source") or options.get("fold")
-        base = first.get(left_out)
-        first.setdefault(left_out, probabilities)
+        probabilities = found[list(codes)].to_numpy()
+        base = first.setdefault(left_out, probabilities)
+        gain = metrics.difference(part, probabilities, base, codes)
         rows[name] = {
             "mean recall": metrics.mean_recall(part, probabilities, codes),
-            "gain": None if base is None else metrics.difference(part, probabilities, base, codes),
+            "gain": None if base is probabilities else gain,
             "melanoma against nevus": metrics.melanoma_against_nevus(part, probabilities, codes),
         }
     if not rows:
         raise TrainingError(f"No training of this stage is finished in {output}.")
     return pd.DataFrame(rows).T.rename_axis("training")
+
+
+def _predictions(trainings, output):
+    """Return name to (what was left out, predictions of it), all folds together included."""
+    found, levers = {}, {}
+    for name, options in trainings.items():
+        path = folder(output, name) / PREDICTIONS
+        if not path.exists():
+            continue
+        predictions = read_probabilities(path)
+        found[name] = options.get("source") or options.get("fold"), predictions
+        if "fold" in options:
+            lever = name.removesuffix(f", fold {options['fold']}")
+            levers.setdefault(lever, []).append(predictions)
+    for lever, parts in levers.items():
+        if len(parts) == dataset.FOLDS:
+            found[f"{lever}, all folds"] = "all folds", pd.concat(parts)
+    return found
 
 
 def publish(output, models=bundle.MODELS_FOLDER) -> None:
@@ -365,7 +381,7 @@ def _run_stage(given, data):
         return
     if not given.table:
         if any("targets" in options for options in trainings.values()):
-            write_teachers(given.output)
+            write_out_of_fold(given.output)
         run(trainings, given.output, data, given.jobs)
     if not all(_leaves_out(options) for options in trainings.values()):
         return

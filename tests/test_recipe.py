@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skin_cancer import bundle, dataset, evaluation, recipe
+from skin_cancer import bundle, dataset, evaluation, metrics, recipe
 from skin_cancer.classifier import Classifier
 from skin_cancer.config import TrainingConfig
 from skin_cancer.errors import TrainingError
@@ -43,7 +43,8 @@ def predictions(output, name, table, right, seed=0):
     found.to_csv(folder / PREDICTIONS)
 
 
-def test_trainings_are_compared_with_the_first_of_their_kind(ham10000, tmp_path):
+def test_trainings_are_compared_with_the_first_of_their_kind(ham10000, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 50)
     table = dataset.split(dataset.read(ham10000))
     fold = table[table["fold"] == 0]
     trainings = {
@@ -67,7 +68,8 @@ def test_trainings_are_compared_with_the_first_of_their_kind(ham10000, tmp_path)
     assert "gain" not in recipe.as_text(found.head(2), "folds")
 
 
-def test_the_sources_end_in_their_mean(ham10000, tmp_path):
+def test_the_sources_end_in_their_mean(ham10000, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 50)
     table = dataset.split(dataset.read(ham10000)).query("fold >= 0")
     half = [table.iloc[::2], table.iloc[1::2]] * 2
     for (name, _), part in zip(recipe.sources().items(), half, strict=True):
@@ -129,13 +131,16 @@ def test_trainings_on_prepared_copies_and_with_teachers_find_them_in_the_output(
     assert "--no-bundle" not in shell
 
 
-def test_teachers_are_gathered_from_all_folds(ham10000, tmp_path):
+def test_out_of_fold_predictions_are_gathered_from_all_folds(ham10000, tmp_path):
     table = dataset.split(dataset.read(ham10000))
     with pytest.raises(TrainingError, match="run the stage folds first"):
-        recipe.write_teachers(tmp_path)
-    for fold, name in enumerate(recipe.folds()):
-        predictions(tmp_path, name, table[table["fold"] == fold], 0.5)
-    taught = pd.read_csv(recipe.write_teachers(tmp_path))
+        recipe.write_out_of_fold(tmp_path)
+    for name, options in recipe.folds().items():
+        right = 1.0 if name.startswith(recipe.SECOND_STAGE) else 0.5
+        predictions(tmp_path, name, table[table["fold"] == options["fold"]], right)
+        (recipe.folder(tmp_path, name) / "bundle").mkdir()
+        (recipe.folder(tmp_path, name) / "bundle" / bundle.DESCRIPTION).touch()
+    taught = pd.read_csv(recipe.write_out_of_fold(tmp_path))
     assert sorted(taught["image_id"]) == sorted(table.query("fold >= 0")["image_id"])
     assert taught[list(dataset.codes(table))].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
 
@@ -150,9 +155,23 @@ def test_a_training_that_fails_is_named_with_its_log(ham10000, tmp_path):
 def test_a_second_stage_starts_from_the_bundle_of_the_first():
     shell = recipe.command("measured", recipe.measured()["measured"], "runs/recipe", "DATA")
     assert "--start-weights=runs/recipe/first/bundle" in shell
-    for name, options in recipe.stages().items():
+    for name, options in recipe.folds().items():
         last = recipe.command(name, options, "runs/recipe", "DATA")[-1]
-        assert (last == "--no-bundle") == name.startswith("second")
+        assert (last == "--no-bundle") == name.startswith(recipe.SECOND_STAGE)
+
+
+def test_folds_are_compared_one_by_one_and_together(ham10000, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 50)
+    table = dataset.split(dataset.read(ham10000))
+    for name, options in recipe.folds().items():
+        right = 1.0 if name.startswith(recipe.SECOND_STAGE) else 0.0
+        predictions(tmp_path, name, table[table["fold"] == options["fold"]], right)
+    found = recipe.compare(recipe.folds(), tmp_path, table)
+    assert len(found) == 12
+    together = found.loc[f"{recipe.SECOND_STAGE}, all folds"]
+    assert together["mean recall"]["value"] == 1
+    base = found.loc["base, all folds", "mean recall"]["value"]
+    assert together["gain"]["value"] == pytest.approx(1 - base)
 
 
 def test_stages_of_one_network_run_one_after_the_other(ham10000, tmp_path, monkeypatch):
