@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skin_cancer import augmentation, dataset, imaging
+from skin_cancer.calibration import read_probabilities
 from skin_cancer.config import SIZE_STEP, TrainingConfig
 from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import DatasetError, TrainingError
@@ -190,16 +191,6 @@ def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
     weighted /= weighted.sum(axis=1, keepdims=True)
     mixed = config.distillation * weighted + (1 - config.distillation) * labels
     return mixed.astype("float32")
-
-
-def read_probabilities(path) -> pd.DataFrame:
-    """Read a table of probabilities under the balanced prior: one row an image_id, column a code.
-
-    Raises:
-        OSError: there is no such file.
-        ValueError: it is no such table.
-    """
-    return pd.read_csv(path, index_col="image_id").astype("float64")
 
 
 def _order(table, config, rng):

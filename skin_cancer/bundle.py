@@ -10,13 +10,13 @@ from pathlib import Path
 from skin_cancer.card import model_card
 from skin_cancer.errors import BundleError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DESCRIPTION = "bundle.json"
 CARD = "README.md"
 FIGURES = "figures"
 GRAPHS = {"float": "model.tflite", "int8": "model_int8.tflite"}
 KERAS_MODEL = "model.keras"
-MODEL_FILES = (*GRAPHS.values(), KERAS_MODEL)  # a bundle only to be measured has no Keras model
+REFERENCE = "reference.npz"
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_BUNDLE = MODELS_FOLDER / "ham10000_lite0"
@@ -37,6 +37,8 @@ class Description:
         metrics: what `skin_cancer.evaluation` measured, by the name of the data; may be empty.
             Each may name `figures`, file names in the folder of that name to captions.
         studies: tables of trainings that were compared to find the recipe, by their captions.
+        doubt: calibration, prediction sets, thresholds and what is unfamiliar, as `calibration.fit`
+            returns it; empty until that was fitted.
     """
 
     name: str
@@ -47,6 +49,12 @@ class Description:
     training: dict
     metrics: dict
     studies: dict = dataclasses.field(default_factory=dict)
+    doubt: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files that the bundle must have beside card and Keras model."""
+        return [*GRAPHS.values(), *([REFERENCE] if self.doubt else []), *self.figures]
 
     @property
     def figures(self) -> list[str]:
@@ -73,7 +81,7 @@ def read(folder) -> Description:
         description = Description(
             **{field.name: content[field.name] for field in dataclasses.fields(Description)}
         )
-        _check_files(folder, content["sha256"], description.figures)
+        _check_files(folder, content["sha256"], description.files)
         return dataclasses.replace(description, diagnoses=tuple(description.diagnoses))
     except (AttributeError, KeyError, TypeError) as error:
         raise BundleError(
@@ -81,8 +89,8 @@ def read(folder) -> Description:
         ) from error
 
 
-def _check_files(folder, expected, figures):
-    for name in sorted({*GRAPHS.values(), CARD, *figures, *expected} - {DESCRIPTION}):
+def _check_files(folder, expected, files):
+    for name in sorted({CARD, *files, *expected} - {DESCRIPTION}):
         path = folder / name
         if not path.is_file():
             raise BundleError(f"The bundle {folder} lacks {name}. Copy the bundle again.")
@@ -99,8 +107,8 @@ def write(folder, description: Description, files, figures: dict[str, bytes] | N
     Args:
         folder: the bundle's folder; a bundle that is there already is replaced.
         description: becomes `bundle.json` and the model card.
-        files: folder that holds the `MODEL_FILES`, the Keras model or not, and the figures that
-            are not given.
+        files: folder that holds the graphs, the reference if the description has doubt, the Keras
+            model if the bundle is to have it, and the figures that are not given.
         figures: new figures by their file names.
 
     Raises:
@@ -109,8 +117,8 @@ def write(folder, description: Description, files, figures: dict[str, bytes] | N
     folder = Path(folder).resolve()
     aside = folder.with_name(f".{folder.name}.part")
     card = model_card(description)
-    has_keras = (Path(files) / KERAS_MODEL).exists()
-    names = (*(MODEL_FILES if has_keras else GRAPHS.values()), *description.figures)
+    has_keras = (Path(files) / KERAS_MODEL).exists()  # one only to be measured goes without
+    names = [*description.files, *([KERAS_MODEL] if has_keras else [])]
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)

@@ -12,12 +12,17 @@ import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from skin_cancer import bundle, imaging
+from skin_cancer import bundle, imaging, quality
 from skin_cancer.diagnoses import BY_CODE
-from skin_cancer.errors import ImageError
+from skin_cancer.doubt import UNFAMILIAR, Case, Doubt
+from skin_cancer.errors import BundleError, ImageError
 
 MAX_VIEWS = 8
 ZOOMS = (1.0, 0.9, 0.8, 0.7)
+STRANGE = (
+    "This picture is unlike the dermatoscopic pictures that the model has learnt from: do not rely "
+    "on the answer."
+)
 DISCLAIMER = (
     "This program supports a doctor's decision. It is not a medical device and makes no diagnosis."
 )
@@ -34,6 +39,12 @@ class Prediction:
         size: side in pixels of the square that the network saw, and of the heatmaps.
         prior: ISIC code to the share of all lesions that the probabilities assume.
         error: why the picture could not be read, or None.
+        prediction_set: the ISIC codes, the most probable first, among which the true diagnosis is
+            in nine of ten lesions of each diagnosis; whatever the prior. Empty if the bundle has
+            no such sets.
+        unfamiliarity: 0 like the training images to 1 unlike any, unfamiliar above 0.5; None if
+            the bundle cannot say.
+        quality: what makes the picture hard to read, as `quality.check` returns it.
     """
 
     probabilities: dict[str, float]
@@ -41,6 +52,11 @@ class Prediction:
     size: int
     prior: dict[str, float]
     error: str | None = None
+    prediction_set: tuple[str, ...] = ()
+    unfamiliarity: float | None = None
+    quality: dict[str, str] = field(default_factory=dict)
+    features: np.ndarray | None = field(default=None, repr=False)
+    doubt: Doubt | None = field(default=None, repr=False)
 
     @property
     def diagnosis(self) -> str:
@@ -64,6 +80,30 @@ class Prediction:
             raise ImageError(self.error)
         return sum(p for code, p in self.probabilities.items() if BY_CODE[code].malignant)
 
+    @property
+    def warnings(self) -> list[str]:
+        """Why the answer should be doubted, each a sentence for the user."""
+        strange = self.unfamiliarity is not None and self.unfamiliarity > UNFAMILIAR
+        return [STRANGE] * strange + list(self.quality.values())
+
+    def similar(self, count: int = 5) -> list[Case]:
+        """Return the confirmed lesions among the training images that look most alike.
+
+        Args:
+            count: of the lesions, the most similar first; fewer if the bundle has fewer.
+
+        Raises:
+            ImageError: the picture could not be read.
+            BundleError: the bundle has no confirmed cases.
+        """
+        if self.error:
+            raise ImageError(self.error)
+        if self.doubt is None:
+            raise BundleError(
+                "This bundle has no confirmed cases: python -m skin_cancer.calibration adds them."
+            )
+        return self.doubt.similar(self.features, count)
+
     @cached_property
     def heatmaps(self) -> dict[str, np.ndarray]:
         """ISIC code to class activation map over the centre square, float32 in [0, 1].
@@ -82,10 +122,13 @@ class Prediction:
         found = BY_CODE[self.diagnosis]
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         malignant = [code for code in self.probabilities if BY_CODE[code].malignant]
+        members = ", ".join(self.prediction_set)
         lines = [
             f"{found.name} ({found.code}), probability {percent(self.probabilities[found.code])}",
             f"malignant or a precursor ({', '.join(malignant)}): {percent(self.malignancy)}",
             "all diagnoses: " + ", ".join(f"{code} {percent(p)}" for code, p in ranked),
+            *([f"in nine of ten such cases one of: {members}"] if members else []),
+            *(f"warning: {sentence}" for sentence in self.warnings),
             "assumed frequency: " + ", ".join(f"{c} {percent(p)}" for c, p in self.prior.items()),
             DISCLAIMER,
         ]
@@ -101,6 +144,7 @@ class Classifier:
 
     def __init__(self, description: bundle.Description, graph_path: Path):
         self.description = description
+        self._doubt = _doubt(description, graph_path.with_name(bundle.REFERENCE))
         threads = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
         interpreter = Interpreter(model_path=str(graph_path), num_threads=threads)
         self._run = interpreter.get_signature_runner()
@@ -141,15 +185,21 @@ class Classifier:
         if views not in range(1, MAX_VIEWS + 1):
             raise ValueError(f"views={views}: take 1 to {MAX_VIEWS}.")
         assumed = self._shares(prior)
-        trained = self._shares("training")
-        shift = np.array([math.log(assumed[code] / trained[code]) for code in assumed])
         pixels, size = _pixels(image), self.description.input_size
-        outputs = self._run(image=np.stack([_view(pixels, size, i) for i in range(views)]))
-        logits = outputs["logits"].mean(axis=0) + shift
+        squares = np.stack([_view(pixels, size, i) for i in range(views)])
+        outputs = self._run(image=squares)
+        logits = outputs["logits"].mean(axis=0).astype(float)
         whole = range(0, views, len(ZOOMS))
         maps = np.mean([_unview(outputs["maps"][i], i) for i in whole], axis=0)
-        probabilities = dict(zip(self.description.diagnoses, _softmax(logits), strict=True))
-        return Prediction(probabilities, maps, self.description.input_size, assumed)
+        more = {"quality": quality.check(pixels)}
+        if self._doubt:
+            logits = self._doubt.calibrated(logits)
+            features = outputs["features"][0]
+            more["prediction_set"] = self._doubt.set_of(self._weighed(logits, "balanced"))
+            more["unfamiliarity"] = self._doubt.unfamiliarity(features, squares[0])
+            more["features"] = self._doubt.reduced(features)
+            more["doubt"] = self._doubt
+        return Prediction(self._weighed(logits, prior), maps, size, assumed, **more)
 
     def predict_many(
         self, images: Iterable, views: int = 1, prior="balanced"
@@ -171,6 +221,20 @@ class Classifier:
                 size = self.description.input_size
                 yield Prediction({}, empty, size, self._shares(prior), error=str(error))
 
+    def features(self, square: np.ndarray) -> np.ndarray:
+        """Return the pooled features of one square: float32 (channels,).
+
+        Args:
+            square: uint8 RGB (size, size, 3), of the network's input size.
+        """
+        return self._run(image=square[None])["features"][0]
+
+    def _weighed(self, logits, prior):
+        """Return ISIC code to probability under a prior, of logits under the training prior."""
+        assumed, trained = self._shares(prior), self._shares("training")
+        shift = [math.log(assumed[code] / trained[code]) for code in assumed]
+        return dict(zip(assumed, _softmax(logits + shift), strict=True))
+
     def _shares(self, prior):
         """Return the share of each diagnosis, in the order of the network's outputs."""
         codes = self.description.diagnoses
@@ -182,6 +246,14 @@ class Classifier:
             raise ValueError(f"A prior gives each of {', '.join(codes)} a weight above zero.")
         total = sum(weights.values())
         return {code: weights[code] / total for code in codes}
+
+
+def _doubt(description, path):
+    """Return the `Doubt` of a bundle, or None if it has none."""
+    if not description.doubt:
+        return None
+    with np.load(path, allow_pickle=False) as reference:
+        return Doubt(description.doubt, reference)
 
 
 def _is_weight(value):

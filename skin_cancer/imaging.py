@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -190,6 +191,46 @@ def describe(image: np.ndarray) -> dict[str, float]:
         "hair %": 100 * float(find_hairs(image).mean()),
         "dark corner %": 100 * float((corners & (luma < 40)).mean()),
     }
+
+
+def appearance(square: np.ndarray) -> np.ndarray:
+    """Describe colours and texture by numbers that vary little among dermatoscopic pictures.
+
+    Args:
+        square: uint8 RGB (side, side, 3).
+
+    Returns:
+        float64 (63,), all in CIELAB of the square at 224 pixels: quantiles of each channel;
+        strength and peakedness of its detail at five scales; its steps from the centre outwards in
+        three rings; correlations of the channels.
+    """
+    lab = cv2.cvtColor(_at(square, 224).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    pixels = lab[::2, ::2].reshape(-1, 3)
+    colours = np.quantile(pixels, (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98), axis=0)
+    distance = np.hypot(*np.ogrid[-1:1:224j, -1:1:224j])
+    edges = (0, 0.35, 0.7, 1.0, 1.5)
+    rings = [lab[(distance >= a) & (distance < b)].mean(axis=0) for a, b in pairwise(edges)]
+    covariance = np.cov(pixels.T) + 0.01 * np.eye(3)
+    deviation = np.sqrt(np.diag(covariance))
+    correlation = (covariance / np.outer(deviation, deviation))[np.triu_indices(3, 1)]
+    steps = -np.diff(rings, axis=0)
+    return np.concatenate([colours.ravel(), _detail(lab, 5), steps.ravel(), correlation])
+
+
+def _detail(lab, scales):
+    """Log of deviation and of fourth moment of each channel at each level of a pyramid."""
+    found = []
+    for _ in range(scales):
+        coarse = cv2.pyrDown(lab)
+        fine = (lab - cv2.pyrUp(coarse, dstsize=lab.shape[1::-1])).reshape(-1, 3)
+        deviation = fine.std(axis=0) + 0.05
+        found += [np.log(deviation), np.log(((fine / deviation) ** 4).mean(axis=0) + 0.1)]
+        lab = coarse
+    return np.concatenate(found)
+
+
+def _at(square, side):
+    return cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def _lines(length):

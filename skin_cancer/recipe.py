@@ -22,8 +22,16 @@ import cv2
 import pandas as pd
 from tqdm.auto import tqdm
 
-from skin_cancer import bundle, card, dataset, evaluation, imaging, lesion, metrics
-from skin_cancer.batches import read_probabilities
+from skin_cancer import (
+    bundle,
+    card,
+    dataset,
+    evaluation,
+    imaging,
+    lesion,
+    metrics,
+)
+from skin_cancer.calibration import read_probabilities
 from skin_cancer.config import TrainingConfig
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.training import PREDICTIONS

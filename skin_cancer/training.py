@@ -20,7 +20,7 @@ import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
-from zipfile import ZIP_DEFLATED
+from zipfile import ZIP_LZMA
 
 import keras
 import numpy as np
@@ -383,7 +383,7 @@ def _save_keras(network, path):
     """Save the model without optimizer, as a compressed archive, which Keras reads as well."""
     plain = path.with_name("plain.keras")
     keras.Model(network.inputs, network.outputs, name=network.name).save(plain)
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", ZIP_DEFLATED) as target:
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", ZIP_LZMA) as target:
         for name in source.namelist():
             target.writestr(name, source.read(name))
     plain.unlink()

@@ -41,7 +41,9 @@ def test_the_shipped_bundle_is_whole_and_small():
     assert size < 30e6
 
 
-@pytest.mark.parametrize("name", [*bundle.MODEL_FILES, bundle.CARD])
+@pytest.mark.parametrize(
+    "name", [*bundle.GRAPHS.values(), bundle.KERAS_MODEL, bundle.REFERENCE, bundle.CARD]
+)
 def test_one_changed_byte_is_refused_by_name(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -50,7 +52,9 @@ def test_one_changed_byte_is_refused_by_name(copy, name):
         Classifier.load(copy)
 
 
-@pytest.mark.parametrize("name", [*bundle.MODEL_FILES, bundle.CARD, bundle.DESCRIPTION])
+@pytest.mark.parametrize(
+    "name", [*bundle.GRAPHS.values(), bundle.KERAS_MODEL, bundle.CARD, bundle.DESCRIPTION]
+)
 def test_a_missing_file_is_refused_by_name(copy, name):
     (copy / name).unlink()
     with pytest.raises(BundleError, match=name):

@@ -1,0 +1,274 @@
+"""Fit what a bundle knows of its limits, on pictures not learnt; also from the shell.
+
+    python -m skin_cancer.calibration --bundle BUNDLE --data FOLDER --predictions PREDICTIONS
+
+writes calibration, prediction sets, thresholds, the reference of what is familiar and the
+confirmed cases into the bundle.
+"""
+
+import argparse
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from sklearn.covariance import LedoitWolf
+from sklearn.linear_model import LogisticRegression
+from tqdm.auto import tqdm
+
+from skin_cancer import bundle, dataset, doubt, imaging, lesion
+from skin_cancer.classifier import Classifier
+from skin_cancer.config import divide
+from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.errors import SkinCancerError, TrainingError
+
+PENALTY = 1e-3
+COVERAGE = 0.90
+SENSITIVITIES = (0.90, 0.95, 0.98)
+COMPONENTS = 128
+FAMILIAR_SHARE = 0.99
+SKIN_IMAGES, SKIN_SHARE, SKIN_LUMA = 1000, 0.4, 110
+
+
+def read_probabilities(path) -> pd.DataFrame:
+    """Read a table of probabilities under the balanced prior: one row an image_id, column a code.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no such table.
+    """
+    return pd.read_csv(path, index_col="image_id").astype("float64")
+
+
+def add(folder, data, predictions) -> None:
+    """Fit what a bundle knows of its limits and write it into the bundle.
+
+    Args:
+        folder: the bundle's folder.
+        data: folder of the dataset that its network was trained on.
+        predictions: table as `read_probabilities` reads it, of images that the network, or others
+            of the same recipe, had not learnt: of the validation fold, or of all folds together.
+
+    Raises:
+        BundleError: the bundle is damaged or cannot be written.
+        DatasetError: the dataset, or an image of it, cannot be used.
+        TrainingError: the predictions are no such table or of other images.
+    """
+    classifier = Classifier.load(folder, "float")
+    description = classifier.description
+    table = dataset.split(dataset.read(data))
+    found, truth = _matched(predictions, table, description.diagnoses)
+    fitted = fit(found, truth, description.diagnoses, list(description.prior.values()))
+    training, _ = divide(table, description.training["recipe"])
+    reference, familiar = refer(classifier, training.reset_index(drop=True))
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(folder, scratch, dirs_exist_ok=True)
+        np.savez_compressed(Path(scratch) / bundle.REFERENCE, **reference)
+        described = dataclasses.replace(description, doubt={**fitted, "unfamiliarity": familiar})
+        bundle.write(folder, described, scratch)
+
+
+def _matched(predictions, table, codes):
+    """Return probabilities and columns of the true diagnoses of the images in a table."""
+    try:
+        found = read_probabilities(predictions)[list(codes)]
+        rows = table.set_index("image_id").loc[found.index]
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            f"{predictions} is no table of image_id and probabilities of this dataset: {error}"
+        ) from error
+    return found.to_numpy(), rows["diagnosis"].map(list(codes).index).to_numpy()
+
+
+def fit(probabilities: np.ndarray, truth: np.ndarray, codes, prior) -> dict:
+    """Fit calibration, prediction sets and thresholds of malignancy.
+
+    Args:
+        probabilities: float (images, diagnoses), of images not learnt, under the balanced prior.
+        truth: int (images,), columns of the true diagnoses.
+        codes: ISIC codes of the columns.
+        prior: share of each among the training images.
+
+    Returns:
+        Dictionary fit for JSON. `calibration`: `weights` and `bias` of `doubt.rescaled`. `sets`:
+        `coverage`, and by code the least probability under the balanced prior, `thresholds`, of a
+        member. `malignancy`: rows of `sensitivity` and `threshold`, the least probability of
+        malignant or precursor under the training prior to be called so. `images`: how many.
+    """
+    logits = np.log(np.maximum(probabilities, 1e-12)) + np.log(prior)
+    weights, bias = _vector_scaling(logits, truth)
+    scaled = doubt.rescaled(logits, weights, bias)
+    balanced, training = softmax(scaled - np.log(prior)), softmax(scaled)
+    own = balanced[np.arange(len(truth)), truth]
+    malignant = np.array([BY_CODE[code].malignant for code in codes])
+    score = training[:, malignant].sum(axis=1)[malignant[truth]]
+    return {
+        "calibration": {"weights": weights.tolist(), "bias": bias.tolist()},
+        "sets": {
+            "coverage": COVERAGE,
+            "thresholds": {code: _least(own[truth == i], COVERAGE) for i, code in enumerate(codes)},
+        },
+        "malignancy": [
+            {"sensitivity": share, "threshold": _least(score, share)} for share in SENSITIVITIES
+        ],
+        "images": len(truth),
+    }
+
+
+def _vector_scaling(logits, truth):
+    """Minimise the cross-entropy, with a small penalty on any change."""
+    classes = logits.shape[1]
+    hits = np.eye(classes)[truth]
+    start = np.concatenate([np.ones(classes), np.zeros(classes)])
+    inputs = doubt.rescaled(logits, np.ones(classes), np.zeros(classes))
+
+    def loss(parameters):
+        chances = softmax(inputs * parameters[:classes] + parameters[classes:])
+        change = parameters - start
+        errors = (chances - hits) / len(truth)
+        gradient = np.concatenate([(errors * inputs).sum(axis=0), errors.sum(axis=0)])
+        entropy = -np.log(np.maximum((chances * hits).sum(axis=1), 1e-12)).mean()
+        return entropy + PENALTY * change @ change, gradient + 2 * PENALTY * change
+
+    found = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    return found[:classes], found[classes:]
+
+
+def _least(values, share):
+    """Return the value that a new one is below of with a chance of at most 1 - share."""
+    place = int((1 - share) * (len(values) + 1) + 1e-9)
+    return float(np.sort(values)[place - 1]) if place else 0.0
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of logits: float (..., diagnoses)."""
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:
+    """Describe what is familiar to a network, and keep the confirmed cases that it learnt from.
+
+    Args:
+        classifier: of the network's bundle.
+        table: its training images.
+
+    Returns:
+        Arrays for the bundle's reference file, and a dictionary fit for JSON with which
+        `doubt.Doubt` turns distances into `unfamiliarity`: one in a hundred of the training images
+        is above 0.5.
+
+    Raises:
+        DatasetError: an image cannot be read.
+        TrainingError: no bare skin is found beside the lesions.
+    """
+    size = classifier.description.input_size
+    squares = (imaging.centre_square(dataset.read_image(p), size) for p in table["path"])
+    described = [
+        (classifier.features(square), imaging.appearance(square))
+        for square in tqdm(squares, total=len(table), desc="familiar", unit="image")
+    ]
+    features, looks = (np.array(part) for part in zip(*described, strict=True))
+    mean, basis = _subspace(doubt.root(features))
+    within = (doubt.root(features) - mean) @ basis.astype(np.float32)
+    spread = LedoitWolf().fit(looks)
+    reference = {
+        "mean": mean,
+        "basis": basis,
+        "appearance_mean": spread.location_.astype(np.float32),
+        "appearance_precision": spread.precision_.astype(np.float32),
+        **_skin(classifier, table, mean, basis, within),
+        "cases": doubt.reduce(doubt.root(features) - mean, basis).astype(np.float16),
+        **{name: table[name].to_numpy(str) for name in ("image_id", "lesion_id", "diagnosis")},
+    }
+    known = doubt.Doubt({}, reference)
+    rows = [known.distances(f, a) for f, a in zip(features, looks, strict=True)]
+    return reference, _scale(pd.DataFrame(rows))
+
+
+def _subspace(features):
+    """Return mean and main directions: float32 (channels,), float16 (channels, components)."""
+    mean = features.mean(axis=0)
+    _, directions = np.linalg.eigh(np.cov((features - mean).T))
+    components = min(COMPONENTS, len(features) // 4)
+    return mean.astype(np.float32), directions[:, ::-1][:, :components].astype(np.float16)
+
+
+def _skin(classifier, table, mean, basis, within):
+    """Tell lesions from the bare skin beside them, by logistic regression."""
+    size = classifier.description.input_size
+    sample = table.sample(min(SKIN_IMAGES, len(table)), random_state=0)
+    patches = [patch for path in sample["path"] for patch in bare_skin(dataset.read_image(path))]
+    if not patches:
+        raise TrainingError("No bare skin was found beside the lesions of the training images.")
+    features = np.array(
+        [
+            classifier.features(imaging.centre_square(patch, size))
+            for patch in tqdm(patches, desc="bare skin", unit="image")
+        ]
+    )
+    skin = (doubt.root(features) - mean) @ basis.astype(np.float32)
+    spread = within.std(axis=0) + 1e-6
+    model = LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000)
+    model.fit(np.vstack([within, skin]) / spread, [0] * len(within) + [1] * len(skin))
+    return {
+        "skin_weights": (model.coef_[0] / spread).astype(np.float32),
+        "skin_bias": model.intercept_[0].astype(np.float32),
+    }
+
+
+def bare_skin(image: np.ndarray) -> list[np.ndarray]:
+    """Cut the corners of a picture that hold neither lesion nor darkness: at most four.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+
+    Returns:
+        uint8 RGB arrays, each with sides of 40 % of the picture's height.
+    """
+    mask = cv2.dilate(lesion.find_lesion(image).astype(np.uint8), np.ones((9, 9), np.uint8))
+    side = round(SKIN_SHARE * image.shape[0])
+    rows, columns = ((0, length - side) for length in image.shape[:2])
+    places = [np.s_[y : y + side, x : x + side] for y in rows for x in columns]
+    return [
+        image[place]
+        for place in places
+        if not mask[place].any() and image[place].mean() > SKIN_LUMA
+    ]
+
+
+def _scale(distances):
+    low, centre, high = (distances.quantile(q) for q in (0.16, 0.5, 0.84))
+    spread = (high - low) / 2 + 1e-6
+    score = doubt.combined((distances - centre) / spread)
+    threshold = float(np.quantile(score, FAMILIAR_SHARE))
+    return {
+        "scale": pd.DataFrame({"centre": centre, "spread": spread}).to_dict("index"),
+        "threshold": threshold,
+        "step": (threshold - float(np.median(score))) / np.log(49),  # the middle image has 0.02
+    }
+
+
+def main():
+    """Fit from the shell."""
+    parser = argparse.ArgumentParser(
+        prog="python -m skin_cancer.calibration",
+        description="Fit what a bundle knows of its own limits.",
+    )
+    parser.add_argument("--bundle", required=True, type=Path)
+    parser.add_argument("--data", default="", help="dataset folder; without it ISIC_DATA_DIR")
+    parser.add_argument("--predictions", required=True, help="of images that were not learnt")
+    given = parser.parse_args()
+    try:
+        add(given.bundle, dataset.data_folder(given.data), given.predictions)
+    except SkinCancerError as error:
+        raise SystemExit(str(error)) from error
+    print(f"Written: {given.bundle}")
+
+
+if __name__ == "__main__":
+    main()
