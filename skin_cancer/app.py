@@ -13,9 +13,11 @@ import numpy as np
 from skin_cancer import imaging
 from skin_cancer.classifier import DISCLAIMER, Classifier, Prediction, percent
 from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.doubt import UNFAMILIAR
 from skin_cancer.errors import ImageError, SkinCancerError
 
 SHOWN_SIZE = 512
+UNUSUAL = UNFAMILIAR / 2
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
 STYLE = Path(__file__).with_name("app.css")
 FAILED = "Something went wrong here; the log of the server says what. Try another picture."
@@ -40,7 +42,7 @@ class Page:
 
     Attributes:
         root: the widget to display.
-        upload, status, answer, evidence, shown, opacity, picture: the parts of the page.
+        upload, status, answer, cases, evidence, shown, opacity, picture: the parts of the page.
     """
 
     def __init__(self, classifier: Classifier):
@@ -56,7 +58,8 @@ class Page:
             tooltip="A dermatoscopic picture of one skin lesion",
         )
         self.status = widgets.HTML(_status("No picture yet."))
-        self.answer = widgets.HTML()
+        self.answer = widgets.HTML().add_class("sc-answers")
+        self.cases = widgets.HTML().add_class("sc-alike")
         self.picture = widgets.HTML()
         self.shown = widgets.Dropdown(
             description="Evidence for",
@@ -68,7 +71,7 @@ class Page:
         self.evidence = widgets.VBox(
             [self.picture, widgets.HTML(_SCALE), self.shown, self.opacity]
         ).add_class("sc-evidence")
-        self.result = widgets.HBox([self.evidence, self.answer]).add_class("sc-result")
+        self.result = widgets.HBox([self.answer, self.evidence, self.cases]).add_class("sc-result")
         self.result.layout.display = "none"
 
         self.upload.observe(_guarded(self, self._uploaded), "value")
@@ -110,6 +113,7 @@ class Page:
         self._prediction = self._classifier.predict(image)
         self._square = imaging.centre_square(image, SHOWN_SIZE)
         self.answer.value = answer_html(self._prediction)
+        self.cases.value = cases_html(self._prediction)
         if self.shown.value == self._prediction.diagnosis:
             self._draw()
         self.shown.value = self._prediction.diagnosis  # draws if it is another
@@ -142,25 +146,114 @@ def overlay(square: np.ndarray, heatmap: np.ndarray, opacity: float) -> np.ndarr
 
 
 def answer_html(prediction: Prediction) -> str:
-    """Return diagnosis, malignancy, bars and meaning as HTML."""
-    found, chances = BY_CODE[prediction.diagnosis], prediction.probabilities
-    rows = "".join(_bar(code, p, code == found.code) for code, p in chances.items())
+    """Return warnings, diagnosis, prediction set, doubt, malignancy and bars as HTML."""
+    strange = prediction.unfamiliarity is not None and prediction.unfamiliarity > UNFAMILIAR
+    heading = _strange_heading if strange else _heading
     return f"""
-<section class="sc-answer" aria-label="Result">
-  <p class="sc-small">Most likely</p>
-  <h2>{html.escape(found.name)}</h2>
-  <p class="sc-large">{percent(chances[found.code])} probability</p>
-  <p>{html.escape(found.meaning)}</p>
+<section class="sc-answer{" sc-strange" if strange else ""}" aria-label="Result">
+  {_warnings(prediction.warnings)}
+  {heading(prediction)}
+  {_set(prediction.prediction_set, strange)}
   <p><strong>Malignant or a precursor: {percent(prediction.malignancy)}</strong></p>
-  <p class="sc-small">All figures hold if the {len(chances)} diagnoses were equally frequent. Most
-  lesions that people have are nevi: the risk of one picked at random is lower.</p>
-  <table class="sc-bars">
-    <caption>All diagnoses</caption>
-    {rows}
-  </table>
+  {_familiarity(prediction.unfamiliarity)}
+  {"" if strange else _meaning(prediction)}
+  {_bars(prediction)}
+  <p class="sc-small">All figures hold if the {len(prediction.probabilities)} diagnoses were equally
+  frequent. Most lesions that people have are nevi: the risk of one picked at random is lower.</p>
   <p class="sc-note">A probability is not certainty: show any lesion that worries you, or that
   changes, to a doctor.</p>
 </section>"""
+
+
+def cases_html(prediction: Prediction) -> str:
+    """Return the most similar confirmed cases as HTML, nothing if the bundle has none."""
+    if prediction.doubt is None:
+        return ""
+    return f"""
+<table class="sc-cases">
+  <caption>Most similar confirmed cases</caption>
+  <thead><tr><th scope="col">Diagnosis</th><th scope="col">ISIC id</th>
+  <th scope="col">Similarity</th></tr></thead>
+  <tbody>{"".join(_case(case) for case in prediction.similar())}</tbody>
+</table>
+<p class="sc-small">To be looked up in the public ISIC archive by their ids: this page fetches no
+picture.</p>"""
+
+
+def _case(case):
+    return (
+        f'<tr><th scope="row">{html.escape(BY_CODE[case.diagnosis].name)}</th>'
+        f"<td>{html.escape(case.image_id)}</td><td>{percent(max(0.0, case.similarity))}</td></tr>"
+    )
+
+
+def _warnings(sentences):
+    if not sentences:
+        return ""
+    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    return f"""<div class="sc-warning" role="alert">
+  <p><span aria-hidden="true">⚠</span> Doubtful answer</p><ul>{items}</ul>
+</div>"""
+
+
+def _heading(prediction):
+    found = BY_CODE[prediction.diagnosis]
+    return f"""<p class="sc-small">Most likely</p>
+  <h2>{html.escape(found.name)}</h2>
+  <p class="sc-large">{percent(prediction.probabilities[found.code])} probability</p>"""
+
+
+def _strange_heading(prediction):
+    found = BY_CODE[prediction.diagnosis]
+    return f"""<h2>Unlike anything the model has learnt</h2>
+  <p>If it is a dermatoscopic picture of a lesion: {html.escape(found.name)},
+  {percent(prediction.probabilities[found.code])} probability.</p>"""
+
+
+def _meaning(prediction):
+    return f"<p>{html.escape(BY_CODE[prediction.diagnosis].meaning)}</p>"
+
+
+def _familiarity(unfamiliarity):
+    if unfamiliarity is None:
+        return ""
+    return f"""<div class="sc-familiarity">
+  <span class="sc-meter" aria-hidden="true"><span style="width:{unfamiliarity:.1%}"></span></span>
+  <span>{_in_words(unfamiliarity)}
+  <span class="sc-kind">unfamiliarity {percent(unfamiliarity)}; mark: limit, {percent(UNFAMILIAR)}
+  </span></span>
+</div>"""
+
+
+def _in_words(unfamiliarity):
+    if unfamiliarity > UNFAMILIAR:
+        return "Unlike the pictures the model learnt from"
+    if unfamiliarity > UNUSUAL:
+        return "Somewhat unusual for this model"
+    return "Looks like the pictures the model learnt from"
+
+
+def _set(codes, strange):
+    if not codes:
+        return ""
+    names = [html.escape(BY_CODE[code].name) for code in codes]
+    said = f"Could be: <strong>{', '.join(names[:-1])} or {names[-1]}</strong>"
+    held = "In nine of ten lesions the true diagnosis is among these."
+    if len(codes) == 1:
+        said = "No other diagnosis is likely enough to be named."
+        held = "In nine of ten lesions the true diagnosis is among those that are."
+    if strange:
+        held = ""  # it was measured on familiar pictures
+    return f'<p class="sc-set">{said} <span class="sc-kind">{held}</span></p>'
+
+
+def _bars(prediction):
+    first = prediction.diagnosis
+    rows = "".join(_bar(code, p, code == first) for code, p in prediction.probabilities.items())
+    return f"""<table class="sc-bars">
+    <caption>All diagnoses</caption>
+    {rows}
+  </table>"""
 
 
 def _bar(code, probability, first):

@@ -5,6 +5,8 @@ import math
 import cv2
 import numpy as np
 
+from skin_cancer import sample
+
 LUMA = np.array([0.299, 0.587, 0.114])
 SATURATION, CONTRAST, WHITE_BALANCE = math.log(1.25), math.log(1.2), math.log(1.08)
 BRIGHTNESS = 20
@@ -215,6 +217,11 @@ def _shifted(image, share):
     return moved[: len(image), : image.shape[1]]
 
 
+def _noisy(image, deviation):
+    noise = np.random.default_rng(0).normal(0, deviation, image.shape)
+    return (image + noise).round().clip(0, 255).astype(np.uint8)
+
+
 # What pictures from elsewhere may differ in; each takes and returns uint8 RGB (h, w, 3).
 DISTORTIONS = {
     "sharpened": lambda image: _sharpen(image, 1.5, 1.5),
@@ -230,4 +237,9 @@ DISTORTIONS = {
     "less saturated": lambda image: _recolour(image, saturation=0.6),
     "warmer light": lambda image: _recolour(image, white_balance=(1.12, 1.0, 0.88)),
     "colder light": lambda image: _recolour(image, white_balance=(0.88, 1.0, 1.12)),
+    "noise": lambda image: _noisy(image, 12),
+    "hairs drawn on": lambda image: sample.add_artefact(image, "hair", 1),
+    "dark corners drawn on": lambda image: sample.add_artefact(image, "dark corners", 1),
+    "ink drawn on": lambda image: sample.add_artefact(image, "ink", 1),
+    "ruler drawn on": lambda image: sample.add_artefact(image, "ruler", 1),
 }

@@ -230,7 +230,8 @@ def bare_skin(image: np.ndarray) -> list[np.ndarray]:
     Returns:
         uint8 RGB arrays, each with sides of 40 % of the picture's height.
     """
-    mask = cv2.dilate(lesion.find_lesion(image).astype(np.uint8), np.ones((9, 9), np.uint8))
+    margin = np.ones(2 * [image.shape[0] // 40 | 1], np.uint8)
+    mask = cv2.dilate(lesion.find_lesion(image).astype(np.uint8), margin)
     side = round(SKIN_SHARE * image.shape[0])
     rows, columns = ((0, length - side) for length in image.shape[:2])
     places = [np.s_[y : y + side, x : x + side] for y in rows for x in columns]

@@ -1,58 +1,177 @@
-"""The model card: `README.md` of a bundle, written from its description."""
+"""The model card: `README.md` of a bundle, written from its description.
+
+Its sections are those of Mitchell et al. 2019, "Model cards for model reporting", section 4.
+"""
+
+import re
+import textwrap
+from dataclasses import dataclass
 
 from skin_cancer.diagnoses import BY_CODE
 
-# Of each dataset: what it is, the licence of weights that learnt from it, and its limits.
-HAM10000 = (
-    "HAM10000 (Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161)",
-    "The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, "
+WIDTH = 100
+KEPT = ("|", "#", "```", "![")  # how a block begins whose lines stay as they are
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a dataset means for a model that learnt from it.
+
+    Attributes:
+        origin: what it is.
+        licence: of weights that learnt from it.
+        uses: what the model may be used for.
+        users: who may use it.
+        instrument: with what the pictures were taken.
+        people: whose pictures they are, and on what terms.
+        ids: what the ids of its images and lesions are.
+        limits: of a model that learnt from it.
+    """
+
+    origin: str
+    licence: str
+    uses: str
+    users: str
+    instrument: str
+    people: str
+    ids: str
+    limits: str
+
+
+USES = (
+    "Research and teaching, and a second opinion on a dermatoscopic picture of one skin lesion "
+    "that supports a doctor's decision."
+)
+USERS = "Doctors who know dermatoscopy; researchers, teachers and students of image analysis."
+HAM10000 = Source(
+    origin="HAM10000 (Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161)",
+    licence="The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, "
     "doi:10.7910/DVN/DBW86T).",
-    "HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. On "
-    "other\n  cameras, other clinics and darker skin expect less; this was not measured for these "
-    "weights.\n  The official files of HAM10000 are 600 x 450.",
+    uses=USES,
+    users=USERS,
+    instrument="HAM10000 names four sources, which differ in camera and in clinic: "
+    "`vidir_molemax`, `vidir_modern`, `rosendahl` and `vienna_dias`.",
+    people="The data came from patients of two clinics, in Austria and Australia, and is published "
+    "under CC BY-NC 4.0. It has very few pictures of dark skin: on dark skin the model is largely "
+    "untested, and may miss more.",
+    ids="public ids of ISIC and HAM10000",
+    limits="HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. "
+    "On other cameras, other clinics and darker skin expect less; this was not measured for these "
+    "weights. The official files of HAM10000 are 600 x 450.",
 )
 DATASETS = {
     "HAM10000": HAM10000,
     "ISIC 2018": HAM10000,
-    "ISIC 2019": (
-        "ISIC 2019 (HAM10000, BCN20000 and MSK; challenge.isic-archive.com)",
-        "The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019).",
-        "ISIC 2019 comes from clinics in Austria, Australia, Spain and the United States, mostly "
-        "from\n  light skin. On other cameras, other clinics and darker skin expect less; this was "
-        "not measured\n  for this model. Its AK, here AKIEC, is not quite HAM10000's AKIEC.",
+    "ISIC 2019": Source(
+        origin="ISIC 2019 (HAM10000, BCN20000 and MSK; challenge.isic-archive.com)",
+        licence="The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019).",
+        uses=USES,
+        users=USERS,
+        instrument="ISIC 2019 joins three collections, each of other cameras and clinics.",
+        people="The data came from patients of clinics in Austria, Australia, Spain and the United "
+        "States, and is published under CC BY-NC 4.0. It is mostly of light skin: on dark skin the "
+        "model is largely untested, and may miss more.",
+        ids="public ids of ISIC",
+        limits="ISIC 2019 comes from clinics in Austria, Australia, Spain and the United States, "
+        "mostly from light skin. On other cameras, other clinics and darker skin expect less; this "
+        "was not measured for this model. Its AK, here AKIEC, is not quite HAM10000's AKIEC.",
     ),
-    "synthetic sample": (
-        "the synthetic sample, drawings made by this project",
-        "The weights are MIT, as the code that drew what they were trained on.",
-        "It was trained on drawings and knows nothing of real lesions: good for teaching and for "
-        "tests,\n  and for nothing else.",
+    "synthetic sample": Source(
+        origin="the synthetic sample, drawings made by this project",
+        licence="The weights are MIT, as the code that drew what they were trained on.",
+        uses="Teaching, and tests of this project's code; nothing else.",
+        users="Teachers, students and developers.",
+        instrument="None: the pictures are drawn.",
+        people="The data are drawings. No patient is behind them.",
+        ids="ids of drawings",
+        limits="It was trained on drawings and knows nothing of real lesions: good for teaching "
+        "and for tests, and for nothing else.",
     ),
 }
 
-LIMITS = """\
+REFERENCE_FILE = """\
+| `reference.npz` | what is familiar, and the confirmed cases: see below |
+"""
+
+NO_DOUBT = """\
+The probabilities are not calibrated, and the model has no notion of unfamiliar pictures: it has
+neither prediction sets nor similar confirmed cases.
+`python -m skin_cancer.calibration` adds them to a bundle."""
+
+DOUBT = """\
+**Calibration.** Vector scaling of the log probabilities (Guo et al. 2017, "On calibration of modern
+neural networks", section 4.2), fitted on {images:,} out-of-fold predictions of {networks}. Like
+the logits, what comes of it assumes the class shares of the training images, until the classifier
+brings it to the prior that is asked for.
+
+**Prediction sets.** A set holds the true diagnosis in {coverage} of the lesions of each diagnosis,
+if they are like the training images (class-conditional conformal sets; Vovk 2012; Sadinle, Lei,
+Wasserman 2019). The most probable diagnosis is always a member; another is one from this
+probability on, under the balanced prior:
+
+| diagnosis | least probability of a member |
+|---|---|
+{sets}
+
+**Thresholds of malignancy.** From this probability of malignant or precursor on, under the training
+prior, a lesion is called so:
+
+| sensitivity | threshold |
+|---|---|
+{malignancy}
+
+**Unfamiliarity.** From 0, like the training pictures, to 1, unlike any; above 0.5 a picture is
+unfamiliar. One in a hundred training images is above 0.5.
+
+**Similar confirmed cases.** Of each training picture `reference.npz` keeps 64 numbers (float16),
+its image id, its lesion id and its diagnosis. The ids are {ids}. `prediction.similar()` returns the
+nearest lesions."""
+
+METRICS = """\
+- **Balanced accuracy**, the mean recall of the diagnoses: nevi are frequent, and plain accuracy
+  would hide what is missed of the rare and dangerous diagnoses.
+- **ROC AUC** of malignant or precursor against benign, and of melanoma against all others: how well
+  the model ranks, whatever the threshold.
+- **Sensitivity and specificity** of malignant or precursor: what a threshold misses, and how often
+  it alarms for nothing.
+- **Expected calibration error**: how far the probabilities are from the frequencies. It is never 0
+  on a finite number of pictures: read it beside the floor, the error that a perfectly calibrated
+  model would show on as many."""
+DOUBT_METRICS = """
+- **Coverage** of the {coverage} prediction sets for each diagnosis, and their size: whether the
+  sets keep what they promise, and how much they say.
+- **AUROC for unfamiliar pictures** against those of the holdout: whether unfamiliarity tells them
+  apart."""
+
+UNABLE = """\
 - It knows these {count} diagnoses and no other: whatever it is shown, it names one of them. It
-  has no notion yet of a picture that shows something else.
-- {of_the_data}
-- Trained and measured on pictures of {picture} pixels, read at {size} x {size}: finer detail is not
-  used.
+  has no notion yet of a picture that shows something else."""
+UNCALIBRATED = """\
 - The probabilities are not calibrated yet, and assume that all diagnoses are equally frequent
-  unless another prior is given: they rank, but are not a patient's risk.
-- Of {rarest} there are only {rarest_share} among the training images. Where a figure rests on few
-  lesions its interval is too narrow; none holds what another training run would change.
-- A heatmap shows where the evidence lies, not why, at {cells} x {cells} cells over the picture."""
+  unless another prior is given: they rank, but are not a patient's risk."""
+ABLE = """\
+- It knows these {count} diagnoses and no other: whatever it is shown, it names one of them. Do not
+  rely on the answer where the picture is unfamiliar. A picture that is not called unfamiliar can
+  still show something else."""
+CALIBRATED = """\
+- Calibration, prediction sets and thresholds hold for lesions like those of the training images.
+  Elsewhere fit them anew. The probabilities assume that all diagnoses are equally frequent unless
+  another prior is given: without the prior of your patients they are not a patient's risk.
+- They were not fitted anew for more views or the `int8` graph: the same numbers are used there."""
 
 TEMPLATE = """\
 # {name}
 
 Reads a dermatoscopic picture of one skin lesion and gives a probability for each of
-{count} diagnoses, with a heatmap for each. Made for research and teaching, and to support a
-doctor's decision. **Not a medical device**; it must not be used to decide on its own.
+{count} diagnoses, with a heatmap for each. **Not a medical device**; it must not be used to decide
+on its own. The sections of this card are those of Mitchell et al. 2019, "Model cards for model
+reporting", doi:10.1145/3287560.3287596.
+
+## Model details
 
 | code | diagnosis | malignant or precursor | share of the training images |
 |---|---|---|---|
 {diagnoses}
-
-## Use
 
 ```python
 from skin_cancer import Classifier
@@ -61,26 +180,21 @@ prediction = Classifier.load("BUNDLE_FOLDER").predict("IMAGE.jpg")
 
 `{graph}` is loaded unless another graph is asked for. Input: RGB uint8
 ({size} x {size}), the centre square of the picture. The logits assume the class shares above; by
-default the classifier shows probabilities under the *balanced* prior, all diagnoses alike.
+default the classifier shows probabilities under the *balanced* prior, all diagnoses alike, and
+under another by `prior=`.
 
 | file | what it is |
 |---|---|
 | `model.tflite` | LiteRT, float16: logits, maps (evidence a diagnosis and place), pooled features |
 | `model_int8.tflite` | the same in int8 |
 | `model.keras` | the Keras model, to go on training from; not in a bundle only to be measured |
-| `bundle.json` | diagnoses, prior, recipe, history, provenance, metrics, checksums |
+{reference}| `bundle.json` | diagnoses, prior, recipe, history, provenance, metrics, checksums |
 
-## How well
+### Doubt
 
-{results}
+{doubt}
 
-## How the recipe was found
-
-{studies}
-
-## Training
-
-{images:,} images of {lesions:,} lesions of {source}, {picture} pixels each. {held_out}
+### How it was trained
 
 Recipe: {recipe}.
 
@@ -91,20 +205,98 @@ written. The weights are a running average, rounded to float16.
 
 {minutes:.0f} minutes on {machine}, with {versions}; code at commit `{commit}`.{first_stage}
 
-SHA-256 of the training data: `{data}`.
-
 | epoch | pixels | seconds | loss | accuracy on augmented training images |{validation_head}
 |---|---|---|---|---|{validation_rule}
 {history}
 
-## Limits
+## Intended use
 
-{limits}
+**Primary uses.** {uses}
+
+**Primary users.** {users}
+
+**Out of scope.**
+
+- Any decision without a doctor: diagnosis of oneself, screening without supervision, a reason not
+  to see a doctor.
+- Pictures not taken with a dermatoscope, pictures of several lesions, and whatever is not one of
+  the {count} diagnoses.
+- Patients, skin tones and cameras unlike those of the training data, before the model was measured
+  on them.
+
+## Factors
+
+Figures by group stand under *Quantitative analyses*. A factor that has no table there was not
+measured for this model.
+
+- **Groups of patients:** sex, age, site of the lesion, and skin tone. Skin tone is recorded
+  nowhere: it is estimated from the skin around the lesion, whose colour light and camera change.
+- **How the diagnosis was confirmed:** histopathology, follow-up, consensus or confocal microscopy.
+  Lesions that were cut out had looked suspicious: they may be harder than the others.
+- **Artefacts:** hair, ruler, dark corners, ink.
+- **Instrument:** the source of a picture, for its camera. {instrument}
+
+## Metrics
+
+{metrics}
+
+All intervals are over lesions, not pictures: the pictures of one lesion are not independent.
+
+## Evaluation data
+
+{held_out} The holdout has the same share of each diagnosis as the rest, and no lesion in common
+with it. Each heading under *Quantitative analyses* names dataset and part, and the text below
+it says how many images and lesions.
+
+Pictures are measured as they are used: the centre square, read at {size} x {size}.
+
+## Training data
+
+{images:,} images of {lesions:,} lesions of {source}, {picture} pixels each. The share of each
+diagnosis is in the first table of this card.
+
+SHA-256 of the training data: `{data}`.
+
+## Quantitative analyses
+
+{results}
+
+### How the recipe was found
+
+{studies}
+
+## Ethical considerations
+
+- The model supports a doctor's decision. It is not a medical device and has no approval as one.
+- Its two errors weigh differently: a missed melanoma can spread and kill; a needless excision costs
+  a scar, a fear and a bill. No threshold is right for all: who uses one must choose how many
+  needless excisions a found melanoma is worth.
+- {people}
+- No picture is stored in the bundle.{ids}
+- Risk of automation bias: a number and a heatmap look surer than they are, and an answer seen first
+  sways the doctor. Judge the lesion first and look at the answer afterwards.
+
+## Caveats and recommendations
+
+{unable}
+- {of_the_data}
+- Trained and measured on pictures of {picture} pixels, read at {size} x {size}: finer detail is not
+  used.
+{probabilities}
+- Of {rarest} there are only {rarest_share} among the training images. Where a figure rests on few
+  lesions its interval is too narrow; none holds what another training run would change.
+- A heatmap shows where the evidence lies, not why, at {cells} x {cells} cells over the picture.
+- Measure the model on your own confirmed cases before you rely on it.
+
+## How to reproduce
+
+Check out the commit that is named under *How it was trained*, and take data of the same SHA-256.
+The options of `python -m skin_cancer.training` have the names of the recipe's parts. Beside all
+figures stands the command that gave them.{refit}
 
 ## Licence
 
-{licence}
-{start} The code is MIT.
+{licence} {start} The code is MIT.
 """
 
 RESULT = """\
@@ -137,12 +329,11 @@ def model_card(description) -> str:
     """
     training = description.training
     provenance, history = training["provenance"], training["history"]
-    source, licence, of_the_data = DATASETS[provenance.get("dataset", "HAM10000")]
+    source = DATASETS[provenance.get("dataset", "HAM10000")]
     rarest = min(description.prior, key=description.prior.get)
-    picture = " x ".join(str(side) for side in provenance["picture_size"])
     validated = "validation_balanced_accuracy" in history[0]
     results = [result(title, measured) for title, measured in description.metrics.items()]
-    return TEMPLATE.format(
+    text = TEMPLATE.format(
         name=description.name,
         count=len(description.diagnoses),
         size=description.input_size,
@@ -155,52 +346,114 @@ def model_card(description) -> str:
         recipe=_recipe(training["recipe"]),
         smoothing=training["recipe"]["label_smoothing"],
         start=_start(training),
-        minutes=sum(row["seconds"] for row in history) / 60,
+        minutes=_minutes(training),
         history="\n".join(_epoch(row) for row in history),
-        validation_head=" balanced accuracy on the validation fold |" if validated else "",
+        validation_head=" balanced accuracy on the validation images |" if validated else "",
         validation_rule="---|" if validated else "",
-        source=source,
-        licence=licence,
-        limits=LIMITS.format(
-            of_the_data=of_the_data,
-            count=len(description.diagnoses),
-            picture=picture,
-            size=description.input_size,
-            rarest=BY_CODE[rarest].name,
-            rarest_share=_percent(description.prior[rarest]),
-            cells=description.input_size // 32,
-        ),
-        picture=picture,
+        source=source.origin,
+        licence=source.licence,
+        uses=source.uses,
+        users=source.users,
+        instrument=source.instrument,
+        people=source.people,
+        of_the_data=source.limits,
+        rarest=BY_CODE[rarest].name,
+        rarest_share=_percent(description.prior[rarest]),
+        cells=description.input_size // 32,
+        picture=" x ".join(str(side) for side in provenance["picture_size"]),
         images=provenance["images"],
         lesions=provenance["lesions"],
         machine=provenance["machine"],
         versions=", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
         commit=provenance["git_commit"],
         data=provenance["data_sha256"],
+        **_of_doubt(description.doubt, training["recipe"], source, len(description.diagnoses)),
     )
+    return "\n\n".join(_wrapped(block) for block in text.rstrip("\n").split("\n\n")) + "\n"
+
+
+def _of_doubt(fitted, recipe, source, count):
+    """Return the parts of the card that depend on whether the bundle has doubt."""
+    if not fitted:
+        return {
+            "reference": "",
+            "doubt": NO_DOUBT,
+            "metrics": METRICS,
+            "ids": "",
+            "unable": UNABLE.format(count=count),
+            "probabilities": UNCALIBRATED,
+            "refit": "",
+        }
+    coverage = f"{100 * fitted['sets']['coverage']:.0f} %"
+    learnt_all = recipe.get("holdout") == "included" or recipe["fold"] is None
+    sets, malignancy = fitted["sets"]["thresholds"], fitted["malignancy"]
+    return {
+        "reference": REFERENCE_FILE,
+        "doubt": DOUBT.format(
+            images=fitted["images"],
+            networks=f"{'' if learnt_all else 'this network, or of '}networks of the same recipe",
+            coverage=coverage,
+            sets="\n".join(f"| {code} | {least:.3f} |" for code, least in sets.items()),
+            malignancy="\n".join(
+                f"| {row['sensitivity']:.2f} | {row['threshold']:.3f} |" for row in malignancy
+            ),
+            ids=source.ids,
+        ),
+        "metrics": METRICS + DOUBT_METRICS.format(coverage=coverage),
+        "ids": f" The confirmed cases are named by {source.ids}.",
+        "unable": ABLE.format(count=count),
+        "probabilities": CALIBRATED,
+        "refit": " What stands under *Doubt* comes from `python -m skin_cancer.calibration`.",
+    }
+
+
+def _wrapped(block):
+    """Wrap a paragraph or a list; code in backticks stays on one line, to be copied."""
+    if block.startswith(KEPT):
+        return block
+    items = re.split(r"\n(?=- )", block)
+    return "\n".join(_filled(item, "  " if item.startswith("- ") else "") for item in items)
+
+
+def _filled(text, indent):
+    solid = re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    filled = textwrap.fill(
+        re.sub(r"[ \n]+", " ", solid),
+        WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _held_out(recipe):
     if recipe.get("holdout") == "included":
         return (
-            "None is set aside: the figures above are of a network of the same recipe that never "
-            "saw 15 % of the lesions."
+            "None is set aside: the figures below are of a network of the same recipe that never "
+            "saw 15 % of the lesions, the holdout."
         )
-    fold = recipe["fold"]
-    kept = "" if fold is None else f" Fold {fold} was kept for validation."
-    return f"15 % of the lesions were set aside before, and never seen in training.{kept}"
+    apart = "15 % of the lesions, the holdout, were set aside before, and never seen in training."
+    if recipe.get("source"):
+        return f"{apart} Source {recipe['source']} was kept for validation."
+    if recipe["fold"] is None:
+        return apart
+    return f"{apart} Fold {recipe['fold']} was kept for validation."
+
+
+def _minutes(training):
+    return sum(row["seconds"] for row in training["history"]) / 60
 
 
 def _first_stage(training):
     """Return how the weights were trained that this training went on from, or nothing."""
     if training is None:
         return ""
-    minutes = sum(row["seconds"] for row in training["history"]) / 60
     provenance = training["provenance"]
     return (
-        f"\n\nIt went on from weights of this recipe: {_recipe(training['recipe'])}.\n"
-        f"They took {minutes:.0f} minutes on {provenance['images']:,} images; code at commit "
-        f"`{provenance['git_commit']}`.{_first_stage(training.get('start'))}"
+        f"\n\nIt went on from weights of this recipe: {_recipe(training['recipe'])}. "
+        f"They took {_minutes(training):.0f} minutes on {provenance['images']:,} images; code at "
+        f"commit `{provenance['git_commit']}`.{_first_stage(training.get('start'))}"
     )
 
 

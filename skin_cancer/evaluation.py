@@ -14,13 +14,17 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from skin_cancer import bundle, card, dataset, metrics
+from skin_cancer import bundle, card, dataset, imaging, lesion, metrics, strangers
 from skin_cancer.augmentation import DISTORTIONS
-from skin_cancer.classifier import MAX_VIEWS, Classifier
+from skin_cancer.classifier import MAX_VIEWS, Classifier, Prediction
 from skin_cancer.config import divide
+from skin_cancer.doubt import UNFAMILIAR
 from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
 
 TEST = "test"
+NEIGHBOURS = 20
+STRANGERS = 200
+AGES, AGE_BANDS = (-1, 30, 50, 70, 200), ("0-30", "31-50", "51-70", "71-")
 HOLDOUT = "HAM10000, holdout"
 SOURCES_STUDY, SOURCES_MEAN = "Stage sources", "mean of the sources"
 NEEDED = (0.80, 0.82, 0.94, 0.70, 0.85)
@@ -29,9 +33,9 @@ DATA_HELP = "dataset folder, or sample; without it ISIC_DATA_DIR"
 PART_HELP = "holdout, the validation fold, or test for the official test set of ISIC 2018"
 
 
-def predict_table(
+def predict(
     classifier: Classifier, table: pd.DataFrame, views: int = 1, distortion=None
-) -> np.ndarray:
+) -> list[Prediction]:
     """Classify the images of a table under the balanced prior.
 
     Args:
@@ -40,18 +44,116 @@ def predict_table(
         views: 1 to 8 views an image.
         distortion: what is done to each picture first: uint8 RGB (height, width, 3) to the same.
 
+    Raises:
+        DatasetError: names an image that cannot be read.
+    """
+    pictures = (dataset.read_image(path) for path in tqdm(table["path"]))
+    return [
+        classifier.predict(distortion(picture) if distortion else picture, views)
+        for picture in pictures
+    ]
+
+
+def as_array(predictions: list[Prediction]) -> np.ndarray:
+    """Return the probabilities of predictions: float64 (images, diagnoses)."""
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
+
+
+def predict_table(
+    classifier: Classifier, table: pd.DataFrame, views: int = 1, distortion=None
+) -> np.ndarray:
+    """Return the probabilities that `predict` gives: float64 (images, diagnoses)."""
+    return as_array(predict(classifier, table, views, distortion))
+
+
+def doubt_of(description: bundle.Description) -> dict:
+    """Return what a bundle knows of its own limits, as `calibration.fit` returns it.
+
+    Raises:
+        BundleError: that was not fitted; says how to.
+    """
+    if not description.doubt:
+        raise BundleError(
+            f"{description.name} knows nothing of its limits yet. Add it: python -m "
+            "skin_cancer.calibration --bundle BUNDLE --data FOLDER --predictions PREDICTIONS."
+        )
+    return description.doubt
+
+
+def unfamiliar(
+    classifier: Classifier, table: pd.DataFrame, predictions: list[Prediction]
+) -> pd.DataFrame:
+    """Measure how well pictures that show no lesion are told from those of a table.
+
+    Args:
+        classifier: of a bundle that knows what is familiar.
+        table: one row an image.
+        predictions: of these images.
+
     Returns:
-        float64 (images, diagnoses), each row a probability distribution.
+        As `metrics.recognition`, of 200 pictures a kind of `strangers.pictures`.
 
     Raises:
         DatasetError: names an image that cannot be read.
     """
+    strange = {
+        kind: np.array([classifier.predict(picture).unfamiliarity for picture in pictures])
+        for kind, pictures in tqdm(strangers.pictures(table, STRANGERS).items())
+    }
+    known = np.array([prediction.unfamiliarity for prediction in predictions])
+    return metrics.recognition(known, strange, UNFAMILIAR)
+
+
+def by_similar_cases(predictions: list[Prediction], prior: dict[str, float]) -> np.ndarray:
+    """Classify by the 20 most similar confirmed lesions alone, under the balanced prior.
+
+    Args:
+        predictions: of a bundle with confirmed cases.
+        prior: ISIC code to share among those cases, in the order of the columns.
+
+    Returns:
+        float64 (images, diagnoses): each case counts for its diagnosis, the rarer the more.
+    """
     rows = []
-    for path in tqdm(table["path"]):
-        picture = dataset.read_image(path)
-        prediction = classifier.predict(distortion(picture) if distortion else picture, views)
-        rows.append(list(prediction.probabilities.values()))
+    for prediction in predictions:
+        cases = [case.diagnosis for case in prediction.similar(NEIGHBOURS)]
+        votes = np.array([cases.count(code) / share for code, share in prior.items()])
+        rows.append(votes / votes.sum())
     return np.array(rows)
+
+
+def groupings(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Group images by patient, by source, by skin and by what else the picture shows.
+
+    Args:
+        table: one row an image, with the columns of `dataset.read`.
+
+    Returns:
+        What is grouped by, to the group of each image; missing where it is not known. Skin tone
+        and artefacts are estimated from the pictures; groupings of which nothing is known are left
+        out.
+
+    Raises:
+        DatasetError: names an image that cannot be read.
+    """
+    ages = pd.cut(table["age"], AGES, labels=AGE_BANDS).astype("string")
+    found = {
+        "sex": table["sex"],
+        "age": ages,
+        "site": table["localization"],
+        "dx_type": table["dx_type"],
+        "source": table["dataset"],
+    }
+    pictures = [dataset.read_image(path) for path in table["path"]]
+    tones = [
+        lesion.tone_name(lesion.skin_tone(picture, lesion.find_lesion(picture)))
+        for picture in pictures
+    ]
+    found["skin tone"] = pd.Series(tones, table.index, dtype="string")
+    artefacts = pd.DataFrame([imaging.artefacts(picture) for picture in pictures], table.index)
+    for name, has in artefacts.items():
+        found[name] = has.map({True: "with", False: "without"}).astype("string")
+    return {name: values.rename(name) for name, values in found.items() if values.notna().any()}
 
 
 def robustness(
@@ -154,7 +256,7 @@ def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | N
     table = read_part(data, part, description.training)
     probabilities = predict_table(classifier, table, views)
     graph = graph or description.default_graph
-    measured = metrics.measure(table, probabilities, description.diagnoses)
+    measured = metrics.measure(table, probabilities, description.diagnoses, description.prior)
     if graph != "float":
         plain = predict_table(Classifier.load(folder, "float"), table, views)
         measured["against float"] = metrics.difference(
@@ -255,9 +357,9 @@ def against_aims(description: bundle.Description) -> pd.DataFrame:
     found = {
         "balanced accuracy, one view": one.get("measures", {}).get("balanced accuracy"),
         "balanced accuracy, eight views": eight.get("measures", {}).get("balanced accuracy"),
-        "malignant or precursor against benign, ROC AUC": one.get("measures", {}).get(
-            "ROC AUC, malignant or precursor against benign"
-        ),
+        "malignant or precursor against benign, ROC AUC, training prior": one.get(
+            "measures", {}
+        ).get(f"{metrics.MALIGNANT_AREA}, training prior"),
         "melanoma recall, one view": one.get("classes", {}).get("MEL", {}).get("recall"),
     }
     values = [card.interval(value) if value else "not measured" for value in found.values()]
@@ -281,7 +383,8 @@ def _plain(table, command):
 
 def _cell(value):
     if isinstance(value, float):
-        return "-" if np.isnan(value) else f"{value:.2f}"
+        digits = 3 if abs(value) < 1 else 1
+        return "-" if np.isnan(value) else f"{value:.{digits}f}"
     return str(value)
 
 

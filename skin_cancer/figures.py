@@ -271,37 +271,82 @@ def roc_and_precision(truth: np.ndarray, probabilities: np.ndarray, codes):
     return _closed(figure)
 
 
-def reliability(bins: pd.DataFrame, error: float):
-    """Draw the reliability diagram of `metrics.reliability`."""
-    figure, axes = plt.subplots(figsize=(WIDTH / 2, 4))
-    axes.plot([0, 1], [0, 1], "--", color="grey", label="as sure as right")
-    sizes = 15 + 300 * bins["images"] / bins["images"].max()
-    axes.plot(bins["confidence"], bins["accuracy"], color=sns.color_palette()[0])
-    axes.scatter(bins["confidence"], bins["accuracy"], s=sizes, alpha=0.6, label="images (by area)")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the answer")
-    axes.set(ylabel="share of right answers", title=f"expected calibration error {error:.3f}")
-    axes.legend(fontsize="small", loc="upper left")
+def reliability(bins: dict[str, pd.DataFrame], errors: pd.DataFrame):
+    """Draw reliability diagrams, one panel a prior.
+
+    Args:
+        bins: prior to what `metrics.reliability` returns under it.
+        errors: as `metrics.calibration` returns them.
+    """
+    figure, all_axes = plt.subplots(1, len(bins), figsize=(WIDTH, 4.2), sharey=True, squeeze=False)
+    for axes, (prior, table) in zip(all_axes[0], bins.items(), strict=True):
+        axes.plot([0, 1], [0, 1], "--", color="grey", label="as sure as right")
+        sizes = 15 + 300 * table["share"] / table["share"].max()
+        axes.plot(table["confidence"], table["accuracy"], color=sns.color_palette()[0])
+        axes.scatter(
+            table["confidence"], table["accuracy"], s=sizes, alpha=0.6, label="share (by area)"
+        )
+        found = errors.loc[prior]
+        title = f"{prior} prior: error {found['expected calibration error']:.3f}"
+        axes.set(title=f"{title}, floor {found['floor']:.3f}", xlim=(0, 1), ylim=(0, 1))
+        axes.set_xlabel("mean confidence of the answer")
+    all_axes[0, 0].set_ylabel("share of right answers")
+    all_axes[0, 0].legend(fontsize="small", loc="upper left")
+    return _closed(figure)
+
+
+def coverage(table: pd.DataFrame, aim: float):
+    """Draw how often prediction sets hold the true diagnosis, and how large they are.
+
+    Args:
+        table: as `metrics.coverage` returns it.
+        aim: the share that is promised.
+    """
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(WIDTH, 0.34 * len(table) + 1), width_ratios=(3, 2), sharey=True
+    )
+    rows, value = range(len(table)), table["coverage"]
+    spread = [(value - table["low"]).clip(0), (table["high"] - value).clip(0)]
+    left.errorbar(value, rows, xerr=spread, fmt="o", capsize=3)
+    left.axvline(aim, color="grey", linestyle="--", linewidth=1)
+    labels = [f"{code} ({n:,})" for code, n in table["images"].items()]
+    left.set_yticks(rows, labels, fontsize="small")
+    left.set(xlabel="sets that hold the true diagnosis, 95 % interval", xlim=(0, 1.02))
+    left.set(ylabel="true diagnosis (images)", ylim=(len(table) - 0.5, -0.5))
+    right.barh(rows, table["set size"], height=0.6)
+    right.set(xlabel="mean number of diagnoses in a set")
     return _closed(figure)
 
 
 def sensitivity(malignant: np.ndarray, score: np.ndarray, points: pd.DataFrame):
-    """Draw the ROC curve of malignancy with chosen sensitivities marked."""
+    """Draw the ROC curve of malignancy with thresholds that were set on other images.
+
+    Args:
+        malignant: bool (images,).
+        score: float (images,), probability of malignant or precursor.
+        points: as `metrics.at_thresholds` returns them.
+    """
     figure, axes = plt.subplots(figsize=(WIDTH / 2, 4))
     RocCurveDisplay.from_predictions(malignant, score, ax=axes, name="malignant or precursor")
-    for wanted, row in points.iterrows():
-        axes.errorbar(
-            1 - row["specificity"],
-            wanted,
-            xerr=[
-                [max(0, row["high"] - row["specificity"])],
-                [max(0, row["specificity"] - row["low"])],
-            ],
-            fmt="o",
-            color="black",
-            capsize=3,
-        )
+    axes.errorbar(
+        1 - points["specificity"],
+        points["sensitivity"],
+        xerr=_reach(points, "specificity")[::-1],
+        yerr=_reach(points, "sensitivity"),
+        fmt="o",
+        color="black",
+        capsize=3,
+        label="set at 90, 95, 98 % elsewhere",
+    )
     axes.set(xlabel="1 - specificity: benign called malignant", ylabel="sensitivity")
+    axes.legend(fontsize="x-small", loc="lower right")
     return _closed(figure)
+
+
+def _reach(points, name):
+    """Return how far the interval reaches below and above: (2, rows)."""
+    value = points[name]
+    return np.array([value - points[f"{name}, low"], points[f"{name}, high"] - value]).clip(0)
 
 
 def groups(tables: dict[str, pd.DataFrame]):

@@ -5,6 +5,8 @@ import math
 import cv2
 import numpy as np
 
+from skin_cancer import imaging
+
 # The six colours of the ABCD rule of dermatoscopy (Nachbar et al. 1994), in sRGB.
 COLOURS = {
     "white": (255, 255, 255),
@@ -15,6 +17,15 @@ COLOURS = {
     "black": (0, 0, 0),
 }
 COLOUR_SHARE = 0.05
+# Least individual typology angle in degrees of each skin tone (Del Bino & Bernerd 2013).
+TONES = {
+    "very light": 55,
+    "light": 41,
+    "intermediate": 28,
+    "tan": 10,
+    "brown": -30,
+    "dark": -90,
+}
 MEASURES = ("asymmetry", "border irregularity", "colours", "relative diameter")
 
 
@@ -61,6 +72,35 @@ def crop_to_lesion(image: np.ndarray, margin: float = 0.5) -> np.ndarray:
     part = np.round(share * size).astype(int)
     top, left = np.clip((low + high - part) // 2, 0, size - part)
     return image[top : top + part[0], left : left + part[1]]
+
+
+def skin_tone(image: np.ndarray, mask: np.ndarray) -> float:
+    """Estimate the tone of the skin around a lesion.
+
+    The individual typology angle of its median colour (Chardon et al. 1991; used so by Kinyanjui
+    et al. 2020, "Fairness of classifiers across skin tones in dermatology", section 3). Light and
+    camera are not known, so it is a rough estimate.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        mask: bool (height, width), true inside the lesion.
+
+    Returns:
+        Degrees, -90 for the darkest to 90; NaN if no skin is seen.
+    """
+    height, width = mask.shape
+    skin = cv2.dilate(mask.astype(np.uint8), _disc(height / 10)) == 0
+    skin &= _field_of_view(height, width) & ~imaging.find_hairs(image)
+    skin &= (image.max(axis=2) > 40) & (image.min(axis=2) < 245)
+    if skin.mean() < COLOUR_SHARE:
+        return math.nan
+    lightness, _, yellow = np.median(_lab(image[skin]), axis=0)
+    return math.degrees(math.atan2(lightness - 50, max(yellow, 1e-6)))
+
+
+def tone_name(angle: float) -> str | None:
+    """Return the name of a typology angle in degrees among `TONES`, None if it is not known."""
+    return next((name for name, least in TONES.items() if angle >= least), None)
 
 
 def dice(ours: np.ndarray, theirs: np.ndarray) -> float:

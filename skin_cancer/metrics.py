@@ -10,9 +10,14 @@ from skin_cancer.errors import DatasetError
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
 GROUP_LESIONS = 20
+MALIGNANT_AREA = "ROC AUC, malignant or precursor against benign"
+PREVALENCES = (0.02, 0.05, 0.10, 0.20)
+SIMULATIONS = 500
 
 
-def measure(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0) -> dict:
+def measure(
+    table: pd.DataFrame, probabilities: np.ndarray, codes, prior=None, seed: int = 0
+) -> dict:
     """Compare probabilities with the true diagnoses.
 
     Intervals are percentile intervals of a bootstrap over lesions, drawn with replacement within
@@ -22,6 +27,8 @@ def measure(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0
         table: one row an image, with `diagnosis` and `lesion_id`.
         probabilities: float (images, diagnoses) under the balanced prior.
         codes: ISIC codes of the columns.
+        prior: ISIC code to share among the training images; malignancy is then ranked under it
+            as well.
         seed: of the bootstrap.
 
     Returns:
@@ -48,7 +55,7 @@ def measure(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0
         "resamples": RESAMPLES,
         "measures": {
             "balanced accuracy": _interval(recalls.mean(), drawn.mean(axis=1)),
-            **_areas(truth, probabilities, codes, weights),
+            **_areas(truth, probabilities, codes, prior, weights),
         },
         "classes": {
             code: {
@@ -172,17 +179,17 @@ def _area(positive, score, weights):
     )
 
 
-def _areas(truth, probabilities, codes, weights):
+def _areas(truth, probabilities, codes, prior, weights):
     """Areas under the ROC curve of malignancy and of melanoma, with intervals."""
-    malignant = np.array([BY_CODE[code].malignant for code in codes])
+    malignant = np.array([BY_CODE[code].malignant for code in codes])[truth]
     melanoma = codes.index("MEL")
     questions = {
-        "ROC AUC, malignant or precursor against benign": (
-            malignant[truth],
-            malignancy(probabilities, codes),
-        ),
+        MALIGNANT_AREA: (malignant, malignancy(probabilities, codes)),
         "ROC AUC, melanoma against all others": (truth == melanoma, probabilities[:, melanoma]),
     }
+    if prior:
+        score = malignancy(reweighted(probabilities, prior), codes)
+        questions[f"{MALIGNANT_AREA}, training prior"] = (malignant, score)
     return {name: _area(positive, score, weights) for name, (positive, score) in questions.items()}
 
 
@@ -197,78 +204,193 @@ def reweighted(probabilities: np.ndarray, prior: dict[str, float]) -> np.ndarray
     return weighted / weighted.sum(axis=1, keepdims=True)
 
 
-def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> pd.DataFrame:
+def reliability(
+    truth: np.ndarray, probabilities: np.ndarray, weights=None, bins: int = 15
+) -> pd.DataFrame:
     """Compare how sure the answers are with how often they are right.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
 
     Args:
         truth: int (images,), columns of the true diagnoses.
-        probabilities: float (images, diagnoses), under the prior of the images.
+        probabilities: float (images, diagnoses), under the prior of the weighted images.
+        weights: float (images,), what each image counts; all alike if None.
         bins: number of equal parts of 0 to 1.
 
     Returns:
-        One row a bin that holds images: mean `confidence`, `accuracy`, number of `images`.
+        One row a bin that holds images: mean `confidence`, `accuracy`, number of `images`, and
+        `share` of all weight.
     """
+    weights = np.ones(len(truth)) if weights is None else weights
     confidence = probabilities.max(axis=1)
-    answers = pd.DataFrame(
-        {"confidence": confidence, "accuracy": probabilities.argmax(axis=1) == truth}
-    )
+    right = probabilities.argmax(axis=1) == truth
     part = np.minimum((confidence * bins).astype(int), bins - 1)
-    table = answers.groupby(part).mean()
-    return table.assign(images=answers.groupby(part).size()).rename_axis("bin")
+    sums = pd.DataFrame(
+        {
+            "confidence": weights * confidence,
+            "accuracy": weights * right,
+            "images": 1,
+            "share": weights / weights.sum(),
+        }
+    )
+    table = sums.groupby(part).sum().rename_axis("bin")
+    total = table["share"] * weights.sum()
+    return table.assign(confidence=table["confidence"] / total, accuracy=table["accuracy"] / total)
 
 
 def calibration_error(bins: pd.DataFrame) -> float:
     """Return the expected calibration error of `reliability`, 0 to 1 (Guo et al. 2017)."""
-    gaps = (bins["confidence"] - bins["accuracy"]).abs()
-    return float(np.average(gaps, weights=bins["images"]))
+    return float(((bins["confidence"] - bins["accuracy"]).abs() * bins["share"]).sum())
 
 
-def operating_points(
-    table: pd.DataFrame,
-    probabilities: np.ndarray,
-    codes,
-    sensitivities=(0.90, 0.95, 0.98),
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Find the thresholds of malignancy that reach given sensitivities on these very images.
+def class_weights(truth: np.ndarray) -> np.ndarray:
+    """Return weights with which all diagnoses that occur count alike: float (images,)."""
+    return 1 / np.bincount(truth)[truth]
 
-    Intervals as in `measure`, with the threshold found anew in each resample.
+
+def calibration(truth: np.ndarray, probabilities: np.ndarray, prior, seed: int = 0) -> pd.DataFrame:
+    """Measure calibration under the training and under the balanced prior, with its floor.
+
+    The floor is what a perfectly calibrated model with these very probabilities would show: its
+    diagnoses are drawn from them (Vaicenavicius et al. 2019, "Evaluating model calibration in
+    classification", section 5, consistency resampling).
+
+    Args:
+        truth: int (images,), columns of the true diagnoses.
+        probabilities: float (images, diagnoses), under the balanced prior.
+        prior: ISIC code to share among the training images, in the order of the columns.
+        seed: of the simulation.
+
+    Returns:
+        One row a prior: `expected calibration error`, 15 bins; `floor`, the mean of as many
+        simulations as `SIMULATIONS`; `floor, 95 %`, which one in twenty of them exceeds. Under the
+        balanced prior all diagnoses count alike.
+    """
+    rng = np.random.default_rng(seed)
+    natural = reweighted(probabilities, prior)
+    drawn = (natural.cumsum(axis=1)[None] < rng.random((SIMULATIONS, len(truth), 1))).sum(axis=2)
+    drawn = np.minimum(drawn, probabilities.shape[1] - 1)
+    rows = {}
+    for name, shown in {"training": natural, "balanced": probabilities}.items():
+        errors = [
+            calibration_error(
+                reliability(t, shown, class_weights(t) if name == "balanced" else None)
+            )
+            for t in (truth, *drawn)
+        ]
+        rows[name] = {
+            "expected calibration error": errors[0],
+            "floor": float(np.mean(errors[1:])),
+            "floor, 95 %": float(np.quantile(errors[1:], 0.95)),
+        }
+    return pd.DataFrame(rows).T.rename_axis("prior")
+
+
+def coverage(table: pd.DataFrame, sets, codes) -> pd.DataFrame:
+    """Measure how often prediction sets hold the true diagnosis.
 
     Args:
         table: one row an image, with `diagnosis` and `lesion_id`.
-        probabilities: float (images, diagnoses).
-        codes: ISIC codes of the columns.
-        sensitivities: shares of the malignant images to be found, 0 to 1.
+        sets: ISIC codes of each image's set.
+        codes: ISIC codes, in the order of the rows.
+
+    Returns:
+        One row a diagnosis that occurs, and `all`: `images`, `lesions`, `coverage`, its 95 %
+        interval `low` to `high` (Wilson 1927, with as many trials as there are lesions), mean
+        `set size`, and the share of sets of `one` diagnosis.
+    """
+    size = np.array([len(members) for members in sets])
+    held = np.array([d in members for d, members in zip(table["diagnosis"], sets, strict=True)])
+    rows = {}
+    for code in [*codes, "all"]:
+        rows_of = (table["diagnosis"] == code).to_numpy() | (code == "all")
+        if rows_of.any():
+            lesions = table.loc[rows_of, "lesion_id"].nunique()
+            rows[code] = {
+                "images": rows_of.sum(),
+                "lesions": lesions,
+                "coverage": held[rows_of].mean(),
+                **_wilson(held[rows_of].mean(), lesions),
+                "set size": size[rows_of].mean(),
+                "one": (size[rows_of] == 1).mean(),
+            }
+    found = pd.DataFrame(rows).T.rename_axis("diagnosis")
+    return found.astype({"images": int, "lesions": int})
+
+
+def _wilson(share, trials, z=1.959964):
+    """Return the score interval of a share (Wilson 1927, "Probable inference")."""
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
+    return {"low": centre - half, "high": centre + half}
+
+
+def at_thresholds(
+    table: pd.DataFrame, score: np.ndarray, thresholds: list[dict], seed: int = 0
+) -> pd.DataFrame:
+    """Measure thresholds of malignancy that were set on other images; intervals as in `measure`.
+
+    Args:
+        table: one row an image, with `diagnosis` and `lesion_id`.
+        score: float (images,), probability of malignant or precursor under the training prior.
+        thresholds: rows of `sensitivity` (that was aimed at) and `threshold`.
         seed: of the bootstrap.
 
     Returns:
-        One row a sensitivity: `threshold`, `specificity`, its interval `low` to `high`.
+        One row an aimed-at sensitivity: `threshold`, `sensitivity` and `specificity` found, each
+        with its interval, and for each of `PREVALENCES` the `missed` and the `false alarms` among
+        100 lesions.
     """
-    malignant, score = malignant_of(table), malignancy(probabilities, codes)
-    weights = _resampled_weights(table, truth_of(table, codes), np.random.default_rng(seed))
-    order = np.argsort(-score)
-    score, found = score[order], malignant[order]
-    last = np.searchsorted(-score, -score, side="right") - 1  # of those with an equal score
-    rows = []
-    for wanted in sensitivities:
-        once, drawn = (
-            _specificity(found, w, wanted, last)
-            for w in (np.ones((1, len(score))), weights[:, order])
-        )
-        position, specificity = once[0][0], _interval(once[1][0], drawn[1])
-        rows.append({"sensitivity": wanted, "threshold": float(score[position]), **specificity})
-    return pd.DataFrame(rows).rename(columns={"value": "specificity"}).set_index("sensitivity")
+    malignant = malignant_of(table)
+    truth = pd.factorize(table["diagnosis"])[0]
+    weights = _resampled_weights(table, truth, np.random.default_rng(seed))
+    weights = np.vstack([np.ones(len(truth)), weights])
+    rows = {}
+    for row in thresholds:
+        called = score >= row["threshold"]
+        found = (weights @ (called & malignant)) / (weights @ malignant)
+        left = (weights @ (~called & ~malignant)) / (weights @ ~malignant)
+        rows[row["sensitivity"]] = {
+            "threshold": row["threshold"],
+            **_named("sensitivity", found),
+            **_named("specificity", left),
+            **{f"missed of 100 at {p:.0%}": 100 * p * (1 - found[0]) for p in PREVALENCES},
+            **{
+                f"false alarms of 100 at {p:.0%}": 100 * (1 - p) * (1 - left[0])
+                for p in PREVALENCES
+            },
+        }
+    return pd.DataFrame(rows).T.rename_axis("aimed at")
 
 
-def _specificity(malignant, weights, sensitivity, last):
-    """Walk down from the highest score until enough is found: position, share left benign."""
-    hit = np.cumsum(weights * malignant, axis=1)
-    false_alarm = np.cumsum(weights * ~malignant, axis=1)
-    position = last[(hit < sensitivity * hit[:, -1:] - 1e-9).sum(axis=1)]
-    rows = np.arange(len(weights))
-    return position, 1 - false_alarm[rows, position] / false_alarm[:, -1]
+def _named(name, values):
+    found = _interval(values[0], values[1:])
+    return {name: found["value"], f"{name}, low": found["low"], f"{name}, high": found["high"]}
+
+
+def recognition(known: np.ndarray, strange: dict[str, np.ndarray], limit: float) -> pd.DataFrame:
+    """Measure how well unfamiliar pictures are told from held-out ones.
+
+    Args:
+        known: float (images,), unfamiliarity of held-out images of the dataset.
+        strange: kind to the same of pictures that show no lesion through a dermatoscope.
+        limit: above which a picture is called unfamiliar.
+
+    Returns:
+        One row a kind, then `all of these` and `held-out images`: number of `pictures`, `ROC AUC`
+        against the held-out images, and the share `called unfamiliar`.
+    """
+    kinds = {**strange, "all of these": np.concatenate(list(strange.values()))}
+    rows = {
+        kind: {
+            "pictures": len(values),
+            "ROC AUC": roc_auc_score([0] * len(known) + [1] * len(values), [*known, *values]),
+            "called unfamiliar": (values > limit).mean(),
+        }
+        for kind, values in kinds.items()
+    }
+    rows["held-out images"] = {"pictures": len(known), "called unfamiliar": (known > limit).mean()}
+    return pd.DataFrame(rows).T.astype({"pictures": int}).rename_axis("kind")
 
 
 def by_group(

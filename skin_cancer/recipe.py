@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from skin_cancer import (
     bundle,
+    calibration,
     card,
     dataset,
     evaluation,
@@ -319,11 +320,27 @@ def _predictions(trainings, output):
     return found
 
 
+def add_doubt(output, data) -> None:
+    """Fit what both networks know of their limits, from the out-of-fold predictions.
+
+    Args:
+        output: folder with a folder for each training; `folds`, `measured` and `shipped` are
+            finished.
+        data: the dataset's folder.
+
+    Raises:
+        SkinCancerError: a training is not finished, a bundle or the dataset cannot be used.
+    """
+    predictions = write_out_of_fold(output)
+    for name in ("measured", "shipped"):
+        calibration.add(folder(output, name) / "bundle", data, predictions)
+
+
 def publish(output, models=bundle.MODELS_FOLDER) -> None:
     """Put the network that ships into a folder, and beside it the one that is measured for it.
 
     The first has seen all lesions, so its card holds what was measured of the second. That one
-    goes without its Keras model.
+    goes without its Keras model and without figures.
 
     Args:
         output: folder with a folder for each training; `measured` and `shipped` are finished.
@@ -334,6 +351,7 @@ def publish(output, models=bundle.MODELS_FOLDER) -> None:
     """
     ours, theirs = (folder(output, name) / "bundle" for name in ("shipped", "measured"))
     twin = dataclasses.replace(bundle.read(theirs), name=bundle.MEASURED_BUNDLE.name)
+    bare = {title: {**measures, "figures": {}} for title, measures in twin.metrics.items()}
     described = dataclasses.replace(
         bundle.read(ours),
         name=bundle.DEFAULT_BUNDLE.name,
@@ -345,9 +363,10 @@ def publish(output, models=bundle.MODELS_FOLDER) -> None:
     figures = {Path(name).name: (theirs / name).read_bytes() for name in twin.figures}
     bundle.write(Path(models) / described.name, described, ours, figures)
     with tempfile.TemporaryDirectory() as scratch:
-        for name in bundle.GRAPHS.values():
+        plain = dataclasses.replace(twin, metrics=bare)
+        for name in plain.files:
             shutil.copy(theirs / name, scratch)
-        bundle.write(Path(models) / twin.name, twin, scratch, figures)
+        bundle.write(Path(models) / twin.name, plain, scratch)
 
 
 def as_text(table: pd.DataFrame, stage: str) -> pd.DataFrame:
@@ -365,7 +384,7 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.recipe", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("stage", choices=[*STAGES, "publish"])
+    parser.add_argument("stage", choices=[*STAGES, "doubt", "publish"])
     parser.add_argument("--data", default="", help="dataset folder; without it ISIC_DATA_DIR")
     parser.add_argument("--output", default="runs/recipe", help="folder for all trainings")
     parser.add_argument("--jobs", default=1, type=int, help="trainings at a time")
@@ -376,7 +395,10 @@ def main():
     try:
         if given.stage == "publish":
             return publish(given.output)
-        _run_stage(given, dataset.data_folder(given.data))
+        data = dataset.data_folder(given.data)
+        if given.stage == "doubt":
+            return add_doubt(given.output, data)
+        _run_stage(given, data)
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error
 

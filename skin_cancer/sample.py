@@ -133,6 +133,33 @@ def draw(code: str, seed, view: int = 0, artefacts=None) -> Drawing:
     return Drawing(_developed(scene), _developed(bare), mask, hairs, tuple(drawn))
 
 
+def add_artefact(image: np.ndarray, name: str, seed) -> np.ndarray:
+    """Draw one artefact over any photograph, stretched to its size, a function of the arguments.
+
+    Args:
+        image: uint8 RGB (height, width, 3); one higher than wide gets the artefact turned.
+        name: one of `ARTEFACTS`.
+        seed: an integer or a tuple of integers, 0 or more.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+
+    Raises:
+        DatasetError: an unknown artefact.
+    """
+    if name not in _ADD:
+        raise DatasetError(f"{name} cannot be drawn. Choose of {', '.join(ARTEFACTS)}.")
+    light = np.stack([np.zeros((HEIGHT, WIDTH, 3)), np.ones((HEIGHT, WIDTH, 3))]).astype(np.float32)
+    for scene in light:
+        _ADD[name](scene, np.random.default_rng(seed))
+    height, width = image.shape[:2]
+    if height > width:
+        light = np.rot90(light, axes=(1, 2))
+    method = cv2.INTER_AREA if max(height, width) < WIDTH else cv2.INTER_LINEAR
+    black, white = (cv2.resize(scene, (width, height), interpolation=method) for scene in light)
+    return (255 * black + (white - black) * image).round().clip(0, 255).astype(np.uint8)
+
+
 def write_sample(folder) -> Path:
     """Write the synthetic sample, aside and then renamed into place.
 

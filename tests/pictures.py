@@ -6,6 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import pandas as pd
+from sklearn.datasets import load_sample_image
 
 from skin_cancer.diagnoses import BY_HAM_CODE
 
@@ -27,6 +28,24 @@ def lesion(width=600, height=450, seed=0):
     pigment = np.array((125, 78, 58), np.float32) + 16 * texture
     image = skin * (1 - spot) + pigment * spot + rng.normal(0, 3, skin.shape)
     return image.clip(0, 255).astype(np.uint8)
+
+
+def photograph():
+    """A photograph of a building: uint8 RGB (427, 640, 3)."""
+    return load_sample_image("china.jpg")
+
+
+def text_page(width=600, height=800):
+    """Draw a page of black text on white: uint8 RGB (height, width, 3)."""
+    page = np.full((height, width, 3), 255, np.uint8)
+    for y in range(40, height - 20, 32):
+        cv2.putText(page, "The patient was seen again", (30, y), 0, 1, (20, 20, 20), 2, cv2.LINE_AA)
+    return page
+
+
+def noise(width=600, height=450, seed=0):
+    """Draw pixels of random colours: uint8 RGB (height, width, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def encoded(image, extension=".jpg"):

@@ -114,7 +114,7 @@ def test_tables_and_figures_are_kept_checked_and_shown_in_the_card(copy):
     evaluation.save(copy, {**bundle.read(copy).metrics[title], "title": title})
     card = (copy / bundle.CARD).read_text()
     assert card.count("By `COMMAND`:") == 1
-    assert "| sex | recall |\n| --- | --- |\n| female | 0.50 |" in card
+    assert "| sex | recall |\n| --- | --- |\n| female | 0.500 |" in card
     assert "![HAM10000, holdout: a curve](figures/ham10000_holdout_a_curve.png)" in card
     figure = copy / bundle.FIGURES / "ham10000_holdout_a_curve.png"
     assert figure.read_bytes() == b"new"

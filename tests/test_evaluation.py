@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -6,9 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from skin_cancer import Classifier, bundle, card, dataset, evaluation, metrics
+from skin_cancer import Classifier, bundle, card, dataset, evaluation, metrics, strangers
 from skin_cancer.augmentation import DISTORTIONS
-from skin_cancer.errors import DatasetError
+from skin_cancer.doubt import Case
+from skin_cancer.errors import BundleError, DatasetError
 from skin_cancer.evaluation import choose_part
 from skin_cancer.metrics import measure
 
@@ -131,17 +133,55 @@ def test_calibration_error_of_answers_that_are_as_sure_as_right():
     assert metrics.calibration_error(too_sure) == pytest.approx(0.25, abs=0.02)
 
 
-def test_operating_points_reach_their_sensitivity():
+def test_thresholds_are_measured_on_other_images():
     table, probabilities, _ = answers(lesions=60)
-    points = metrics.operating_points(table, probabilities, CODES, (0.5, 0.9))
-    malignant = metrics.malignant_of(table)
-    score = metrics.malignancy(probabilities, CODES)
-    for wanted, row in points.iterrows():
-        called = score >= row["threshold"]
-        assert called[malignant].mean() == pytest.approx(wanted, abs=1 / malignant.sum())
-        assert called[malignant].mean() >= wanted
-        assert row["specificity"] == pytest.approx(1 - called[~malignant].mean())
-        assert row["low"] < row["specificity"] < row["high"]
+    score, malignant = metrics.malignancy(probabilities, CODES), metrics.malignant_of(table)
+    given = [{"sensitivity": 0.9, "threshold": 0.4}, {"sensitivity": 0.95, "threshold": 0.3}]
+    points = metrics.at_thresholds(table, score, given)
+    assert points.index.tolist() == [0.9, 0.95]
+    for row in points.itertuples(index=False):
+        called = score >= row.threshold
+        assert row.sensitivity == pytest.approx(called[malignant].mean())
+        assert row.specificity == pytest.approx(1 - called[~malignant].mean())
+    first = points.iloc[0]
+    assert first["sensitivity, low"] < first["sensitivity"] < first["sensitivity, high"]
+    assert first["missed of 100 at 10%"] == pytest.approx(10 * (1 - first["sensitivity"]))
+    assert first["false alarms of 100 at 10%"] == pytest.approx(90 * (1 - first["specificity"]))
+
+
+def test_perfectly_calibrated_answers_are_at_their_floor_and_too_sure_ones_above(monkeypatch):
+    monkeypatch.setattr(metrics, "SIMULATIONS", 50)
+    rng = np.random.default_rng(0)
+    prior = dict(zip("abc", (0.6, 0.3, 0.1), strict=True))
+    truth = rng.choice(3, 4000, p=list(prior.values()))
+    logits = rng.normal(0, 1, (4000, 3)) + 1.5 * np.eye(3)[truth]
+    fair, sure = (np.exp(k * 1.5 * logits) for k in (1, 2))
+    fair, sure = (p / p.sum(axis=1, keepdims=True) for p in (fair, sure))
+    found = metrics.calibration(truth, fair, prior)
+    assert found.index.tolist() == ["training", "balanced"]
+    assert (found["expected calibration error"] < 1.5 * found["floor, 95 %"]).all()
+    worse = metrics.calibration(truth, sure, prior)
+    assert (worse["expected calibration error"] > 2 * worse["floor, 95 %"]).all()
+
+
+def test_coverage_counts_lesions_of_each_diagnosis_and_hides_no_rare_one():
+    table = pd.DataFrame({"diagnosis": ["NV"] * 8 + ["DF"] * 2, "lesion_id": list("aabbccddef")})
+    sets = [("NV",)] * 6 + [("MEL", "DF")] * 2 + [("DF",), ("NV", "DF")]
+    found = metrics.coverage(table, sets, CODES)
+    assert found.index.tolist() == ["NV", "DF", "all"]
+    assert found["coverage"].tolist() == pytest.approx([0.75, 1.0, 0.8])
+    assert found["lesions"].tolist() == [4, 2, 6]
+    assert found["set size"].tolist() == pytest.approx([1.25, 1.5, 1.3])
+    assert found.loc["DF", "low"] < 0.6  # two lesions prove little
+    assert found.loc["DF", "high"] == pytest.approx(1)
+
+
+def test_unfamiliar_pictures_are_told_from_held_out_ones():
+    known, strange = np.array([0.1, 0.2, 0.6, 0.1]), {"noise": np.array([0.9, 0.9, 0.5])}
+    found = metrics.recognition(known, strange, 0.5)
+    assert found.loc["noise", "ROC AUC"] == pytest.approx(11 / 12)
+    assert found.loc["noise", "called unfamiliar"] == pytest.approx(2 / 3)
+    assert found.loc["held-out images", "called unfamiliar"] == 0.25
 
 
 def test_a_group_is_measured_like_a_dataset_of_its_own():
@@ -154,17 +194,6 @@ def test_a_group_is_measured_like_a_dataset_of_its_own():
     assert found.loc["male", "mean recall"] == pytest.approx(balanced(alone)["value"])
     assert found.loc["male", "low"] == pytest.approx(balanced(alone)["low"])
     assert found["images"].tolist() == [104, 105]
-
-
-def test_lesions_of_equal_malignancy_are_called_together():
-    codes = ["MEL", "NV"]
-    score = np.array([0.9, 0.5, 0.5, 0.5, 0.5, 0.1])
-    table = pd.DataFrame({"diagnosis": ["MEL", "MEL", "NV", "NV", "NV", "NV"]})
-    table["lesion_id"] = list("abcdef")
-    probabilities = np.stack([score, 1 - score], axis=1)
-    points = metrics.operating_points(table, probabilities, codes, (1.0,))
-    assert points["threshold"].item() == 0.5
-    assert points["specificity"].item() == 0.25
 
 
 def test_small_groups_are_left_out():
@@ -274,3 +303,50 @@ def test_a_card_is_compared_with_the_aims(tiny_run, tmp_path):
     assert found[3].startswith(f"{measured['classes']['MEL']['recall']['value']:.3f}")
     assert found[4] == "0.81"
     assert "Stage sources" in (folder / bundle.CARD).read_text()
+
+
+def test_strangers_of_every_kind_are_pictures_and_the_same_twice(ham10000, sample):
+    table = dataset.read(ham10000)
+    found = strangers.pictures(table, 5)
+    kinds = ["photographs", "bare skin", "text pages", "drawings", "noise", "inverted colours"]
+    assert list(found) == [*kinds, "synthetic sample"]
+    for pictures in found.values():
+        assert 1 <= len(pictures) <= 5
+        assert all(p.dtype == np.uint8 and p.shape[2:] == (3,) for p in pictures)
+    again = strangers.pictures(table, 5)
+    assert all((a == b).all() for k in found for a, b in zip(found[k], again[k], strict=True))
+    assert list(strangers.pictures(dataset.read(sample), 5)) == kinds
+
+
+def test_the_shipped_model_knows_what_it_does_not_know(ham10000, monkeypatch):
+    monkeypatch.setattr(evaluation, "STRANGERS", 8)
+    classifier, table = Classifier.load(), dataset.read(ham10000).head(3)
+    found = evaluation.unfamiliar(classifier, table, evaluation.predict(classifier, table))
+    for kind in ("photographs", "text pages", "drawings", "noise"):
+        assert found.loc[kind, "called unfamiliar"] >= 0.8
+
+
+def test_similar_cases_classify_and_the_rare_ones_count_more():
+    class Shown:
+        def similar(self, count):
+            return [Case("I", "L", code, 1.0) for code in ["NV"] * 15 + ["DF"] * 5][:count]
+
+    prior = dict(zip(CODES, (0.1, 0.6, 0.05, 0.05, 0.1, 0.05, 0.05), strict=True))
+    (row,) = evaluation.by_similar_cases([Shown()], prior)
+    assert row[CODES.index("DF")] == pytest.approx(100 / 125)
+    assert row[CODES.index("NV")] == pytest.approx(25 / 125)
+
+
+def test_images_are_grouped_by_patient_source_skin_and_artefact(sample):
+    table = dataset.read(sample).head(12)
+    found = evaluation.groupings(table)
+    names = ["sex", "age", "site", "dx_type", "skin tone", "hair", "ruler", "dark corners", "ink"]
+    assert [name for name in found if name != "source"] == names
+    assert all(len(values) == 12 for values in found.values())
+    assert set(found["hair"]) <= {"with", "without"}
+
+
+def test_a_bundle_without_doubt_says_how_to_add_it():
+    plain = dataclasses.replace(bundle.read(bundle.DEFAULT_BUNDLE), doubt={})
+    with pytest.raises(BundleError, match=r"skin_cancer\.calibration"):
+        evaluation.doubt_of(plain)

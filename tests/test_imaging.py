@@ -8,8 +8,11 @@ from pictures import encoded, lesion, png_header
 from PIL import Image
 
 from skin_cancer import imaging
+from skin_cancer.diagnoses import ISIC_2018
 from skin_cancer.errors import ImageError
+from skin_cancer.sample import draw
 
+CODES = [diagnosis.code for diagnosis in ISIC_2018]
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
 
@@ -174,3 +177,31 @@ def test_what_a_picture_measures():
     assert found["sharpness"] == found["hair %"] == found["dark corner %"] == 0
     image[:30, :40] = 0
     assert 1 < imaging.describe(image)["dark corner %"] < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "wrong"),
+    [("hair", 0.4, 0.1), ("ruler", 0.8, 0.1), ("dark corners", 0.9, 0.05), ("ink", 0.8, 0.05)],
+)
+def test_artefacts_are_found_where_they_were_drawn(name, found, wrong):
+    def share(drawn):
+        pictures = [draw(code, 700 + i, artefacts=drawn).image for i in range(4) for code in CODES]
+        return np.mean([imaging.artefacts(picture)[name] for picture in pictures])
+
+    assert share((name,)) >= found
+    assert share(()) <= wrong
+
+
+def test_a_blue_lesion_is_no_ink():
+    image = lesion()
+    cv2.circle(image, (300, 225), 80, (70, 80, 140), cv2.FILLED)
+    assert not imaging.artefacts(image)["ink"]
+
+
+def test_appearance_does_not_depend_on_the_size_and_tells_pictures_apart():
+    small, large = (imaging.appearance(lesion(side, side)) for side in (224, 448))
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)
+    assert small.shape == (63,)
+    assert np.isfinite(imaging.appearance(np.zeros((224, 224, 3), np.uint8))).all()
+    assert abs(small[:21] - large[:21]).max() < 6
+    assert abs(small - imaging.appearance(noise)).max() > 20

@@ -101,3 +101,18 @@ def test_segmentation_of_real_lesions(real_data):
     table = dataset.read(real_data).sample(100, random_state=0)
     pairs = map(dataset.read_pair, table.itertuples())
     assert np.median([lesion.dice(lesion.find_lesion(i), m) for i, m in pairs]) > 0.8
+
+
+@pytest.mark.parametrize("angle", [60, 20, -20])
+def test_skin_tone_of_drawings_is_about_the_one_they_were_drawn_with(angle, monkeypatch):
+    monkeypatch.setattr("skin_cancer.sample.SKIN_TONES", (angle,))
+    drawings = [draw("NV", 50 + i, artefacts=("hair",)) for i in range(6)]
+    found = [lesion.skin_tone(drawing.image, drawing.lesion) for drawing in drawings]
+    assert np.median(found) == pytest.approx(angle, abs=13)
+
+
+def test_skin_tone_has_a_name_where_skin_is_seen():
+    assert [lesion.tone_name(a) for a in (60, 50, 30, 20, 0, -50)] == list(lesion.TONES)
+    black = np.zeros((60, 80, 3), np.uint8)
+    assert math.isnan(lesion.skin_tone(black, np.zeros((60, 80), bool)))
+    assert lesion.tone_name(math.nan) is None

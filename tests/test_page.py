@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from pictures import encoded, lesion, png_header
+from pictures import encoded, lesion, photograph, png_header
 
-from skin_cancer.classifier import Classifier
+from skin_cancer.classifier import STRANGE, Classifier
 from skin_cancer.diagnoses import BY_CODE
 
 SCREENSHOT = ROOT / "runs" / "page.png"  # the README shows a copy
@@ -106,6 +106,16 @@ def test_a_visitor_reads_a_diagnosis(tab, picture):
     assert box["width"] == box["height"] > 300
     tab.screenshot(path=SCREENSHOT)
     assert SCREENSHOT.stat().st_size > 50_000
+
+
+def test_a_photograph_gets_a_warning_above_the_answer(tab, server):
+    upload(tab, "building.jpg", encoded(photograph()))
+    warning = tab.get_by_role("alert").filter(has_text=STRANGE)
+    warning.wait_for()
+    heading = tab.get_by_role("heading", name="Unlike anything the model has learnt")
+    assert warning.bounding_box()["y"] < heading.bounding_box()["y"]
+    assert tab.get_by_role("table", name="Most similar confirmed cases").is_visible()
+    assert all(url.startswith((server, "data:", "blob:")) for url in tab.asked)
 
 
 def test_another_heatmap_can_be_chosen(tab, picture):

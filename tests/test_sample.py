@@ -224,3 +224,20 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(DatasetError, match=r"cannot be written.*set XDG_CACHE_HOME"):
         sample.sample_folder()
+
+
+@pytest.mark.parametrize("name", sample.ARTEFACTS)
+@pytest.mark.parametrize("shape", [(224, 298, 3), (400, 300, 3)])
+def test_an_artefact_can_be_drawn_over_any_photograph(name, shape):
+    image = np.full(shape, 180, np.uint8)
+    drawn = sample.add_artefact(image, name, 1)
+    assert drawn.shape == shape
+    assert drawn.dtype == np.uint8
+    assert (drawn != image).any(axis=2).mean() > 0.001
+    assert (sample.add_artefact(image, name, 1) == drawn).all()
+    assert (sample.add_artefact(image, name, 2) != drawn).any()
+
+
+def test_an_unknown_artefact_cannot_be_drawn():
+    with pytest.raises(DatasetError, match="moon cannot be drawn"):
+        sample.add_artefact(np.zeros((64, 64, 3), np.uint8), "moon", 1)
