@@ -378,7 +378,11 @@ def _write_metrics(folder, description, title, measured, figures=None):
 def _plain(table, command):
     """Return a table as text, fit for JSON and the card."""
     table = table.reset_index().map(_cell)
-    return {"columns": list(table), "rows": table.to_numpy().tolist(), "command": command}
+    return {
+        "columns": [str(name) for name in table],
+        "rows": table.to_numpy().tolist(),
+        "command": command,
+    }
 
 
 def _cell(value):

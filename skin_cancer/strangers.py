@@ -11,6 +11,7 @@ from sklearn.datasets import load_sample_images
 from skin_cancer import calibration, dataset
 
 HEIGHT, WIDTH = 450, 600
+SIDE = 224
 PHOTOGRAPHS = (
     "astronaut",
     "brick",
@@ -53,7 +54,9 @@ def pictures(table: pd.DataFrame, count: int, seed: int = 0) -> dict[str, list[n
     skin = [patch for image in real for patch in calibration.bare_skin(image)]
     found = {
         "photographs": _crops(rng, _photographs(), count),
-        "bare skin": [skin[i] for i in rng.permutation(len(skin))[:count]],
+        "bare skin": [
+            cv2.resize(skin[i], (SIDE, SIDE)) for i in rng.permutation(len(skin))[:count]
+        ],
         "text pages": _crops(rng, [_page(rng) for _ in range(8)] + [skimage.data.page()], count),
         "drawings": [_drawing(rng) for _ in range(count)],
         "noise": [_noise(rng, i) for i in range(count)],
