@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from skin_cancer import augmentation, dataset, imaging
-from skin_cancer.calibration import read_probabilities
 from skin_cancer.config import SIZE_STEP, TrainingConfig
 from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import DatasetError, TrainingError
@@ -176,7 +175,7 @@ def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
     if not config.targets:
         return labels
     try:
-        taught = read_probabilities(config.targets)
+        taught = dataset.read_probabilities(config.targets)
         weighted = taught.reindex(table["image_id"])[codes] * assumed_prior(table, config)
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(

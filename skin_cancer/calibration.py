@@ -34,23 +34,14 @@ FAMILIAR_SHARE = 0.99
 SKIN_IMAGES, SKIN_SHARE, SKIN_LUMA = 1000, 0.4, 110
 
 
-def read_probabilities(path) -> pd.DataFrame:
-    """Read a table of probabilities under the balanced prior: one row an image_id, column a code.
-
-    Raises:
-        OSError: there is no such file.
-        ValueError: it is no such table.
-    """
-    return pd.read_csv(path, index_col="image_id").astype("float64")
-
-
 def add(folder, data, predictions) -> None:
     """Fit what a bundle knows of its limits and write it into the bundle.
 
     Args:
         folder: the bundle's folder.
         data: folder of the dataset that its network was trained on.
-        predictions: table as `read_probabilities` reads it, of images that the network, or others
+        predictions: table as `dataset.read_probabilities` reads it, of images that the
+            network, or others
             of the same recipe, had not learnt: of the validation fold, or of all folds together.
 
     Raises:
@@ -75,7 +66,7 @@ def add(folder, data, predictions) -> None:
 def _matched(predictions, table, codes):
     """Return probabilities and columns of the true diagnoses of the images in a table."""
     try:
-        found = read_probabilities(predictions)[list(codes)]
+        found = dataset.read_probabilities(predictions)[list(codes)]
         rows = table.set_index("image_id").loc[found.index]
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(

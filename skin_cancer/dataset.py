@@ -234,6 +234,16 @@ def read_pair(row) -> tuple[np.ndarray, np.ndarray | None]:
     return image, cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA) > 127
 
 
+def read_probabilities(path) -> pd.DataFrame:
+    """Read a table of probabilities under the balanced prior: one row an image_id, column a code.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no such table.
+    """
+    return pd.read_csv(path, index_col="image_id").astype("float64")
+
+
 def fingerprint(table: pd.DataFrame) -> str:
     """Return the SHA-256 over all labels and image files of a table, in hexadecimal."""
     digest = hashlib.sha256(label_fingerprint(table).encode())

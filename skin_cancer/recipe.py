@@ -32,7 +32,6 @@ from skin_cancer import (
     lesion,
     metrics,
 )
-from skin_cancer.calibration import read_probabilities
 from skin_cancer.config import TrainingConfig
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.training import PREDICTIONS
@@ -263,7 +262,7 @@ def write_out_of_fold(output) -> Path:
         if not _finished(name, options, output):
             raise TrainingError(f"{name} is not finished in {output}: run the stage folds first.")
         if name not in STARTS:
-            parts.append(read_probabilities(folder(output, name) / PREDICTIONS))
+            parts.append(dataset.read_probabilities(folder(output, name) / PREDICTIONS))
     path = Path(output) / OUT_OF_FOLD
     pd.concat(parts).to_csv(path, float_format="%.6g")
     return path
@@ -309,7 +308,7 @@ def _predictions(trainings, output):
         path = folder(output, name) / PREDICTIONS
         if not path.exists():
             continue
-        predictions = read_probabilities(path)
+        predictions = dataset.read_probabilities(path)
         found[name] = options.get("source") or options.get("fold"), predictions
         if "fold" in options:
             lever = name.removesuffix(f", fold {options['fold']}")

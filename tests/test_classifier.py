@@ -76,7 +76,8 @@ def test_impossible_views(classifier, picture, views):
         classifier.predict(picture, views=views)
 
 
-def test_views_are_the_mean_of_turned_mirrored_and_zoomed_pictures(classifier):
+def test_views_are_the_mean_of_turned_mirrored_and_zoomed_pictures(classifier, monkeypatch):
+    monkeypatch.setattr(classifier, "_doubt", None)  # the logits before calibration
     image = lesion(300, 300)
     image[:80, :40] = (250, 20, 20)
     views = [image, np.rot90(image[15:285, 15:285]), np.rot90(image[30:270, 30:270], 2)]
