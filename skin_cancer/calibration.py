@@ -41,8 +41,8 @@ def add(folder, data, predictions) -> None:
         folder: the bundle's folder.
         data: folder of the dataset that its network was trained on.
         predictions: table as `dataset.read_probabilities` reads it, of images that the
-            network, or others
-            of the same recipe, had not learnt: of the validation fold, or of all folds together.
+            network, or others of the same recipe, had not learnt: of the validation fold, or of
+            all folds together.
 
     Raises:
         BundleError: the bundle is damaged or cannot be written.

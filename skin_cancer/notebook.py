@@ -30,7 +30,7 @@ def start(*packages: str) -> None:
     terminal = getattr(sys.stderr, "_original_stdstream_copy", None)  # of ipykernel
     if terminal is not None:
         os.dup2(terminal, 2)
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 72})
     versions = [f"{name} {version(name)}" for name in packages]
     print(", ".join([f"Python {platform.python_version()}", *versions]))
 

@@ -88,9 +88,10 @@ def test_notebook_is_a_few_thin_cells():
 
 def test_modules_import_only_from_those_above_them():
     order = [
-        *("errors", "diagnoses", "imaging", "lesion", "card", "bundle", "classifier", "app"),
-        *("download", "sample", "dataset", "augmentation", "config", "batches"),
-        *("network", "training", "metrics", "evaluation", "recipe"),
+        *("errors", "diagnoses", "imaging", "lesion", "quality", "card", "bundle", "doubt"),
+        *("classifier", "app", "download", "sample", "dataset", "augmentation", "config"),
+        *("calibration", "batches", "network", "training", "metrics", "strangers"),
+        *("evaluation", "recipe"),
         *("explanation", "figures", "notebook"),
     ]
     assert sorted(order) == sorted(
