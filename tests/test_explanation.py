@@ -313,7 +313,9 @@ def test_similarity_is_of_ranks():
 def test_a_model_that_keras_cannot_load_is_named(tmp_path):
     for name in (*bundle.GRAPHS.values(), bundle.KERAS_MODEL):
         (tmp_path / name).write_bytes(b"not a model")
-    description = dataclasses.replace(bundle.read(bundle.DEFAULT_BUNDLE), metrics={})
+    description = dataclasses.replace(
+        bundle.read(bundle.DEFAULT_BUNDLE), metrics={}, studies={}, doubt={}
+    )
     bundle.write(tmp_path / "bundle", description, tmp_path)
     with pytest.raises(BundleError, match=r"cannot load .*model\.keras"):
         explanation.load_network(tmp_path / "bundle")
