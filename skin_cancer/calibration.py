@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
+from scipy.optimize import minimize_scalar
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
@@ -26,7 +26,6 @@ from skin_cancer.config import divide
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import SkinCancerError, TrainingError
 
-PENALTY = 1e-3
 COVERAGE = 0.90
 SENSITIVITIES = (0.90, 0.95, 0.98)
 COMPONENTS = 128
@@ -85,20 +84,21 @@ def fit(probabilities: np.ndarray, truth: np.ndarray, codes, prior) -> dict:
         prior: share of each among the training images.
 
     Returns:
-        Dictionary fit for JSON. `calibration`: `weights` and `bias` of `doubt.rescaled`. `sets`:
-        `coverage`, and by code the least probability under the balanced prior, `thresholds`, of a
-        member. `malignancy`: rows of `sensitivity` and `threshold`, the least probability of
-        malignant or precursor under the training prior to be called so. `images`: how many.
+        Dictionary fit for JSON. `temperature`: of the log probabilities under the training prior.
+        `sets`: `coverage`, and by code the least probability under the balanced prior,
+        `thresholds`, of a member. `malignancy`: rows of `sensitivity` and `threshold`, the least
+        probability of malignant or precursor under the training prior to be called so. `images`:
+        how many.
     """
     logits = np.log(np.maximum(probabilities, 1e-12)) + np.log(prior)
-    weights, bias = _vector_scaling(logits, truth)
-    scaled = doubt.rescaled(logits, weights, bias)
+    temperature = _temperature(logits, truth)
+    scaled = logits / temperature
     balanced, training = softmax(scaled - np.log(prior)), softmax(scaled)
     own = balanced[np.arange(len(truth)), truth]
     malignant = np.array([BY_CODE[code].malignant for code in codes])
     score = training[:, malignant].sum(axis=1)[malignant[truth]]
     return {
-        "calibration": {"weights": weights.tolist(), "bias": bias.tolist()},
+        "temperature": temperature,
         "sets": {
             "coverage": COVERAGE,
             "thresholds": {code: _least(own[truth == i], COVERAGE) for i, code in enumerate(codes)},
@@ -110,23 +110,14 @@ def fit(probabilities: np.ndarray, truth: np.ndarray, codes, prior) -> dict:
     }
 
 
-def _vector_scaling(logits, truth):
-    """Minimise the cross-entropy, with a small penalty on any change."""
-    classes = logits.shape[1]
-    hits = np.eye(classes)[truth]
-    start = np.concatenate([np.ones(classes), np.zeros(classes)])
-    inputs = doubt.rescaled(logits, np.ones(classes), np.zeros(classes))
+def _temperature(logits, truth):
+    """Return the temperature of least cross-entropy."""
 
-    def loss(parameters):
-        chances = softmax(inputs * parameters[:classes] + parameters[classes:])
-        change = parameters - start
-        errors = (chances - hits) / len(truth)
-        gradient = np.concatenate([(errors * inputs).sum(axis=0), errors.sum(axis=0)])
-        entropy = -np.log(np.maximum((chances * hits).sum(axis=1), 1e-12)).mean()
-        return entropy + PENALTY * change @ change, gradient + 2 * PENALTY * change
+    def loss(log_temperature):
+        chances = softmax(logits / np.exp(log_temperature))
+        return -np.log(np.maximum(chances[np.arange(len(truth)), truth], 1e-12)).mean()
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B").x
-    return found[:classes], found[classes:]
+    return float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
 
 
 def _least(values, share):

@@ -99,10 +99,10 @@ neither prediction sets nor similar confirmed cases.
 `python -m skin_cancer.calibration` adds them to a bundle."""
 
 DOUBT = """\
-**Calibration.** Vector scaling of the log probabilities (Guo et al. 2017, "On calibration of modern
-neural networks", section 4.2), fitted on {images:,} out-of-fold predictions of {networks}. Like
-the logits, what comes of it assumes the class shares of the training images, until the classifier
-brings it to the prior that is asked for.
+**Calibration.** The logits are divided by a temperature of {temperature:.3f} (Guo et al. 2017,
+"On calibration of modern neural networks", section 4.2), fitted on {images:,} out-of-fold
+predictions of {networks}. Like the logits, what comes of it assumes the class shares of the
+training images, until the classifier brings it to the prior that is asked for.
 
 **Prediction sets.** A set holds the true diagnosis in {coverage} of the lesions of each diagnosis,
 if they are like the training images (class-conditional conformal sets; Vovk 2012; Sadinle, Lei,
@@ -390,8 +390,10 @@ def _of_doubt(fitted, recipe, source, count):
     return {
         "reference": REFERENCE_FILE,
         "doubt": DOUBT.format(
+            temperature=fitted["temperature"],
             images=fitted["images"],
-            networks=f"{'' if learnt_all else 'this network, or of '}networks of the same recipe",
+            networks=f"{'' if learnt_all else 'this network, or of '}networks of the same kind "
+            "that may have been trained for a shorter time",
             coverage=coverage,
             sets="\n".join(f"| {code} | {least:.3f} |" for code, least in sets.items()),
             malignancy="\n".join(

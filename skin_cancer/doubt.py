@@ -132,30 +132,13 @@ class Doubt:
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
         """Return log probabilities, up to a constant, under the training prior.
 
+        Temperature scaling (Guo et al. 2017, "On calibration of modern neural networks", section
+        4.2).
+
         Args:
             logits: float (diagnoses,), as the graph gives them: they assume the training prior.
         """
-        fitted = self._fitted["calibration"]
-        return rescaled(logits, np.array(fitted["weights"]), np.array(fitted["bias"]))
-
-
-def rescaled(logits: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Scale the log probabilities of each diagnosis.
-
-    Vector scaling (Guo et al. 2017, "On calibration of modern neural networks", section 4.2), of
-    log probabilities instead of logits.
-
-    Args:
-        logits: float (..., diagnoses).
-        weights: float (diagnoses,).
-        bias: float (diagnoses,).
-
-    Returns:
-        float (..., diagnoses), log probabilities up to a constant.
-    """
-    top = logits.max(axis=-1, keepdims=True)
-    log_sum = top + np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
-    return (logits - log_sum) * weights + bias
+        return logits / self._fitted["temperature"]
 
 
 def root(features: np.ndarray) -> np.ndarray:

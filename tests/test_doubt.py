@@ -22,11 +22,16 @@ def classifier():
 
 
 def drawn_answers(images=20_000, sureness=1.0, seed=0):
-    """Draw diagnoses from probabilities, then overstate how sure those are."""
+    """Draw diagnoses from probabilities, then overstate how sure those are; balanced prior."""
     rng = np.random.default_rng(seed)
     truth = rng.choice(7, images, p=PRIOR)
     logits = rng.normal(0, 1, (images, 7)) + 2.5 * np.eye(7)[truth]  # Bayes: balanced log odds
-    return calibration.softmax(sureness * 2.5 * logits), truth
+    natural = 2.5 * logits + np.log(PRIOR)
+    return calibration.softmax(sureness * natural - np.log(PRIOR)), truth
+
+
+def under_training_prior(probabilities, temperature=1.0):
+    return calibration.softmax((np.log(probabilities) + np.log(PRIOR)) / temperature)
 
 
 def mean_surprise(probabilities, truth):
@@ -35,22 +40,23 @@ def mean_surprise(probabilities, truth):
 
 def test_calibration_takes_back_what_is_too_sure():
     fair, truth = drawn_answers()
-    found = calibration.fit(drawn_answers(sureness=2.0)[0], truth, CODES, PRIOR)["calibration"]
-    assert np.allclose(found["weights"], 0.5, atol=0.1)
-    logits = np.log(drawn_answers(sureness=2.0)[0]) + np.log(PRIOR)
-    mended = calibration.softmax(
-        doubt.rescaled(logits, **{k: np.array(v) for k, v in found.items()})
-    )
-    expected = calibration.softmax(np.log(fair) + np.log(PRIOR))
-    raw = calibration.softmax(logits)
-    assert mean_surprise(mended, truth) == pytest.approx(mean_surprise(expected, truth), abs=0.005)
-    assert mean_surprise(mended, truth) < mean_surprise(raw, truth) - 0.02
+    sure, _ = drawn_answers(sureness=2.0)
+    temperature = calibration.fit(sure, truth, CODES, PRIOR)["temperature"]
+    assert temperature == pytest.approx(2, abs=0.1)
+    expected, raw = mean_surprise(under_training_prior(fair), truth), under_training_prior(sure)
+    mended = mean_surprise(under_training_prior(sure, temperature), truth)
+    assert mended == pytest.approx(expected, abs=0.005)
+    assert mended < mean_surprise(raw, truth) - 0.02
 
 
 def test_calibrated_answers_stay_as_they_are():
     fair, truth = drawn_answers()
-    found = calibration.fit(fair, truth, CODES, PRIOR)["calibration"]
-    assert np.allclose(found["weights"], 1, atol=0.1)
+    assert calibration.fit(fair, truth, CODES, PRIOR)["temperature"] == pytest.approx(1, abs=0.05)
+
+
+def test_a_temperature_above_one_makes_answers_less_sure():
+    known = Doubt({"temperature": 2.0}, {"basis": np.zeros((1, 1))})
+    assert known.calibrated(np.array([2.0, 0.0])).tolist() == [1.0, 0.0]
 
 
 def sets_of(fitted, probabilities):
@@ -60,10 +66,9 @@ def sets_of(fitted, probabilities):
 
 def test_sets_hold_nine_in_ten_of_each_diagnosis():
     fitted = calibration.fit(*drawn_answers(), CODES, PRIOR)
-    weights, bias = (np.array(fitted["calibration"][k]) for k in ("weights", "bias"))
     probabilities, truth = drawn_answers(seed=1)
-    scaled = doubt.rescaled(np.log(probabilities) + np.log(PRIOR), weights, bias)
-    sets = sets_of(fitted, calibration.softmax(scaled - np.log(PRIOR)))
+    natural = under_training_prior(probabilities, fitted["temperature"])
+    sets = sets_of(fitted, calibration.softmax(np.log(natural / PRIOR)))
     held = np.array([CODES[t] in members for t, members in zip(truth, sets, strict=True)])
     for i in range(7):
         assert held[truth == i].mean() == pytest.approx(0.9, abs=0.05)
@@ -88,10 +93,7 @@ def test_too_few_cases_of_a_diagnosis_make_it_a_member_of_every_set():
 def test_thresholds_find_the_share_of_malignant_lesions_that_they_promise():
     fitted = calibration.fit(*drawn_answers(), CODES, PRIOR)
     probabilities, truth = drawn_answers(seed=1)
-    weights, bias = (np.array(fitted["calibration"][k]) for k in ("weights", "bias"))
-    natural = calibration.softmax(
-        doubt.rescaled(np.log(probabilities) + np.log(PRIOR), weights, bias)
-    )
+    natural = under_training_prior(probabilities, fitted["temperature"])
     score = natural[:, [0, 2, 3]].sum(axis=1)[np.isin(truth, [0, 2, 3])]
     for row in fitted["malignancy"]:
         assert (score >= row["threshold"]).mean() == pytest.approx(row["sensitivity"], abs=0.02)
