@@ -102,10 +102,11 @@ def test_with_doubt_it_says_how_far_an_answer_can_be_trusted(shipped):
     text = plain(whole)
     assert "not calibrated" not in text
     assert "no notion" not in text
-    assert "fitted on 8,525 out-of-fold predictions of networks of the same recipe" in text
+    assert "divided by a temperature of 0.927" in text
+    assert "fitted on 8,525 out-of-fold predictions of networks of the same kind" in text
     kept = trained_as(shipped, {"holdout": "apart", "fold": 0})
     text_of_fold = plain(written(shipped, doubt=DOUBT, training=kept))
-    assert "predictions of this network, or of networks of the same recipe" in text_of_fold
+    assert "predictions of this network, or of networks of the same kind" in text_of_fold
     assert "\n| MEL | 0.100 |\n| NV | 0.110 |\n" in whole
     assert "\n| 0.90 | 0.322 |\n| 0.98 | 0.046 |\n" in whole
     assert "in 90 % of the lesions of each diagnosis" in text
