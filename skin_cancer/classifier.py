@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -220,6 +220,25 @@ class Classifier:
                 empty = np.zeros((0, 0, 0), np.float32)
                 size = self.description.input_size
                 yield Prediction({}, empty, size, self._shares(prior), error=str(error))
+
+    def under(self, prediction: Prediction, prior) -> Prediction:
+        """Return a prediction under another prior, without running the network again.
+
+        Args:
+            prediction: of this classifier.
+            prior: as in `predict`.
+
+        Raises:
+            ImageError: the picture could not be read.
+            ValueError: no such prior.
+        """
+        if prediction.error:
+            raise ImageError(prediction.error)
+        assumed = self._shares(prior)
+        odds = {c: p * assumed[c] / prediction.prior[c] for c, p in prediction.probabilities.items()}
+        total = sum(odds.values())
+        shares = {code: value / total for code, value in odds.items()}
+        return replace(prediction, probabilities=shares, prior=assumed)
 
     def features(self, square: np.ndarray) -> np.ndarray:
         """Return the pooled features of one square: float32 (channels,).

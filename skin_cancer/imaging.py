@@ -36,13 +36,7 @@ def decode(data: bytes) -> np.ndarray:
     Raises:
         ImageError: not such a file, too large, too small or damaged.
     """
-    if not data:
-        raise ImageError("The file is empty. Choose a picture.")
-    if len(data) > MAX_BYTES:
-        raise ImageError(
-            f"The file has {len(data) / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB are read. "
-            "Save the picture as JPEG and try again."
-        )
+    check_bytes(len(data))
     _check_header(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -51,6 +45,21 @@ def decode(data: bytes) -> np.ndarray:
     if image is None:
         raise ImageError("The picture is damaged or incomplete. Save or send it again.")
     return image
+
+
+def check_bytes(count: int) -> None:
+    """Refuse files that are empty or too large to be read.
+
+    Raises:
+        ImageError: says the size and what to do.
+    """
+    if count < 1:
+        raise ImageError("The file is empty. Choose a picture.")
+    if count > MAX_BYTES:
+        raise ImageError(
+            f"The file has {count / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB are read. "
+            "Save the picture as JPEG and try again."
+        )
 
 
 def check_size(width: int, height: int) -> None:

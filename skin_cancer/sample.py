@@ -11,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from skin_cancer.diagnoses import BY_CODE, ISIC_2018
 from skin_cancer.errors import DatasetError
@@ -243,6 +242,8 @@ def _write_picture(folder, row):
 
 def _cohort():
     """One row an image: the official columns, and code, number of the lesion, view and folder."""
+    import pandas as pd  # the page draws without it
+
     rng = np.random.default_rng(SEED)
     lesions = [
         (str(code), test)

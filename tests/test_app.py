@@ -1,6 +1,8 @@
+import csv
+import html
+import io
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import cv2
 import numpy as np
@@ -9,79 +11,99 @@ from ipywidgets import HTML
 from pictures import encoded, lesion, noise, photograph, png_header, text_page
 
 from skin_cancer import app, bundle
-from skin_cancer.app import Page, answer_html, cases_html, overlay
+from skin_cancer.app import answer, evidence, page, reading, report
+from skin_cancer.app.page import Page
+from skin_cancer.app.reading import Opinion, Reading
 from skin_cancer.classifier import STRANGE, Classifier, percent
-from skin_cancer.doubt import Case
+from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.doubt import UNFAMILIAR, Case
 
 STRANGE_HEADING = "<h2>Unlike anything the model has learnt</h2>"
 
 
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier.load()
+
+
 @pytest.fixture
-def page():
-    return Page(Classifier.load())
-
-
-def upload(page, name, content):
-    file = {"name": name, "type": "", "size": len(content), "content": memoryview(content)}
-    page.upload.value = ({**file, "last_modified": datetime.now(UTC)},)
+def shown(classifier):
+    return Page(classifier)
 
 
 @pytest.fixture(scope="module")
-def prediction():
-    """What the shipped bundle says of the synthetic lesion, as if that were familiar."""
-    return replace(Classifier.load().predict(lesion()), unfamiliarity=0.1)
+def familiar(classifier):
+    """What is said of the synthetic lesion, as if that were familiar, in the default setting."""
+    read = Reading.of(classifier, "lesion.jpg", encoded(lesion()))
+    read = replace(read, prediction=replace(read.prediction, unfamiliarity=0.1))
+    return reading.opinion(read, classifier, "Balanced", reading.SENSITIVITY)
 
 
-def warned(page):
+@pytest.fixture
+def bare(tmp_path):
+    """A classifier whose bundle knows nothing of doubt."""
+    description = replace(bundle.read(bundle.DEFAULT_BUNDLE), doubt={})
+    bundle.write(tmp_path / "plain", description, bundle.DEFAULT_BUNDLE)
+    return Classifier.load(tmp_path / "plain")
+
+
+def send(shown, *files):
+    """Hand over files that come together, each in one chunk."""
+    for i, (name, content) in enumerate(files):
+        message = {"name": name, "size": len(content), "offset": 0, "first": i == 0, "number": i}
+        shown.upload._handle_custom_msg(message, [memoryview(content)])
+
+
+def changed(opinion, **values):
+    return replace(opinion, prediction=replace(opinion.prediction, **values))
+
+
+def warned(shown):
     """The sentences in the warning box on the page."""
-    return re.findall(r"<li>(.*?)</li>", page.answer.value)
+    return re.findall(r"<li>(.*?)</li>", shown.answer.value)
 
 
 def words(content):
     """The text of some HTML."""
-    return " ".join(re.sub(r"<[^>]*>", " ", content).split())
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", content)).split())
 
 
-def shown_image(page):
-    return page.picture.value.split("base64,")[1]
+def is_shown(part):
+    return part.layout.display != "none"
 
 
-def is_shown(page):
-    return page.result.layout.display != "none"
-
-
-def test_upload_shows_diagnosis_bars_and_picture(page, picture):
-    upload(page, "lesion.jpg", picture)
-    found = Classifier.load().predict(picture)
-    name = app.BY_CODE[found.diagnosis].name
-    assert is_shown(page)
-    assert f"<h2>{name}</h2>" in page.answer.value
-    assert f"{percent(found.probabilities[found.diagnosis])} probability" in page.answer.value
-    assert page.answer.value.count("<tr") == 7
-    assert "Malignant or a precursor" in page.answer.value
-    assert page.shown.value == found.diagnosis
-    assert f"speaks for {name}" in page.picture.value
-    assert "data:image/jpeg;base64," in page.picture.value
-    assert "Result for lesion.jpg" in page.status.value
+def test_a_picture_gets_diagnosis_verdict_bars_and_evidence(shown, picture, classifier):
+    send(shown, ("lesion.jpg", picture))
+    found = classifier.predict(picture)
+    said = words(shown.answer.value)
+    assert is_shown(shown.result)
+    assert f"Most likely {BY_CODE[found.diagnosis].name}" in said
+    assert f"Malignant or a precursor: {percent(found.malignancy)}" in said
+    assert "▲ Suspicious :" in said or "▽ Below the threshold that" in said
+    assert shown.answer.value.count("<tr") == 7
+    assert shown.evidence.shown["picture"].startswith(b"\xff\xd8")
+    first = shown.evidence.shown["first"]
+    assert shown.evidence.shown["names"][first] == BY_CODE[found.diagnosis].name
+    assert "lesion.jpg: Most likely" in shown.status.value
 
 
 @pytest.mark.parametrize("draw", [photograph, text_page, noise])
-def test_a_picture_of_something_else_gets_a_warning_before_any_diagnosis(page, draw):
+def test_a_picture_of_something_else_gets_a_warning_and_no_verdict(shown, draw, classifier):
     content = encoded(draw())
-    upload(page, "other.jpg", content)
-    answer, found = page.answer.value, Classifier.load().predict(content)
-    name = app.BY_CODE[found.diagnosis].name
-    assert STRANGE in warned(page)
-    assert 'role="alert"' in answer
-    assert answer.index(STRANGE) < answer.index(STRANGE_HEADING) < answer.index(name)
-    assert answer.count("<h2>") == 1
+    send(shown, ("other.jpg", content))
+    said, found = shown.answer.value, classifier.predict(content)
+    name = BY_CODE[found.diagnosis].name
+    assert STRANGE in warned(shown)
+    assert 'role="alert"' in said
+    assert said.index(STRANGE) < said.index(STRANGE_HEADING) < said.index(name)
+    assert said.count("<h2>") == 1
     assert (
         f"If it is a dermatoscopic picture of a lesion: {name}, "
-        f"{percent(found.probabilities[found.diagnosis])} probability." in words(answer)
+        f"{percent(found.probabilities[found.diagnosis])} probability." in words(said)
     )
-    assert "Unlike the pictures the model learnt from" in answer
-    assert "nine of ten" not in answer
-    assert is_shown(page)
+    assert "Unlike the pictures the model learnt from" in said
+    for absent in ("nine of ten", "uspicious", "threshold"):
+        assert absent not in said
 
 
 @pytest.mark.parametrize(
@@ -92,31 +114,41 @@ def test_a_picture_of_something_else_gets_a_warning_before_any_diagnosis(page, d
     ],
     ids=["blurred", "tiny"],
 )
-def test_a_poor_picture_gets_its_sentence_and_the_next_one_none(page, picture, image, sentence):
-    upload(page, "poor.jpg", encoded(image))
-    assert any(said.startswith(sentence) for said in warned(page))
-    upload(page, "lesion.jpg", picture)
-    assert warned(page) == []
-    assert 'role="alert"' not in page.answer.value
+def test_a_poor_picture_gets_its_sentence_and_the_next_one_none(shown, picture, image, sentence):
+    send(shown, ("poor.jpg", encoded(image)))
+    assert any(said.startswith(sentence) for said in warned(shown))
+    assert "doubtful" in shown.status.value
+    send(shown, ("lesion.jpg", picture))
+    assert warned(shown) == []
+    assert 'role="alert"' not in shown.answer.value
 
 
-def test_a_poor_picture_of_a_familiar_kind_keeps_its_diagnosis(prediction):
-    poor = replace(prediction, unfamiliarity=0.1, quality={"dark": "The picture is <too> dark."})
-    answer = answer_html(poor)
-    assert "The picture is &lt;too&gt; dark." in answer
-    assert f"<h2>{app.BY_CODE[poor.diagnosis].name}</h2>" in answer
+def test_reasons_for_doubt_come_before_the_diagnosis_and_are_text(familiar):
+    said = answer.answer_html(changed(familiar, quality={"dark": "The picture is <too> dark."}))
+    assert said.index("The picture is &lt;too&gt; dark.") < said.index("<h2>")
 
 
 @pytest.mark.parametrize(
     ("codes", "said"),
     [
-        (("MEL", "BKL"), "Could be: melanoma or benign keratosis In nine of ten lesions the true"),
-        (("NV", "MEL", "BKL"), "Could be: melanocytic nevus, melanoma or benign keratosis In nine"),
-        (("MEL",), "No other diagnosis is likely enough to be named. In nine of ten lesions"),
+        (("BKL", "MEL"), "Most likely benign keratosis; melanoma cannot be excluded"),
+        (
+            ("NV", "MEL", "BCC", "BKL"),
+            "Most likely melanocytic nevus; melanoma and basal cell carcinoma cannot be excluded",
+        ),
+        (("MEL", "BKL"), "Most likely melanoma; benign keratosis is possible too"),
+        (
+            ("MEL", "BKL", "NV"),
+            "Most likely melanoma; benign keratosis and melanocytic nevus are possible too",
+        ),
+        (("MEL",), "Most likely melanoma"),
     ],
 )
-def test_the_prediction_set_in_words(prediction, codes, said):
-    assert said in words(answer_html(replace(prediction, prediction_set=codes)))
+def test_the_conclusion_names_what_cannot_be_excluded(familiar, codes, said):
+    probabilities = {code: 0.1 for code in familiar.prediction.probabilities} | {codes[0]: 0.4}
+    told = changed(familiar, prediction_set=codes, probabilities=probabilities)
+    assert answer.conclusion(told.prediction) == said
+    assert all(BY_CODE[code].name in words(answer.answer_html(told)) for code in codes)
 
 
 @pytest.mark.parametrize(
@@ -126,84 +158,161 @@ def test_the_prediction_set_in_words(prediction, codes, said):
             0.02,
             "Looks like the pictures the model learnt from unfamiliarity 2 %; mark: limit, 50 %",
         ),
-        (
-            0.3,
-            "Somewhat unusual for this model unfamiliarity 30 %;",
-        ),
+        (0.3, "Somewhat unusual for this model unfamiliarity 30 %;"),
         (0.9, "Unlike the pictures the model learnt from unfamiliarity 90 %; mark: limit, 50 %"),
     ],
 )
-def test_unfamiliarity_in_words(prediction, unfamiliarity, said):
-    answer = answer_html(replace(prediction, unfamiliarity=unfamiliarity))
-    assert said in words(answer)
-    assert (STRANGE_HEADING in answer) == (unfamiliarity > app.UNFAMILIAR)
-    assert f"width:{unfamiliarity:.1%}" in answer
+def test_unfamiliarity_in_words(familiar, unfamiliarity, said):
+    told = changed(familiar, unfamiliarity=unfamiliarity)
+    told = replace(told, reading=replace(told.reading, prediction=told.prediction))
+    content = answer.answer_html(told)
+    assert said in words(content)
+    assert (STRANGE_HEADING in content) == (unfamiliarity > UNFAMILIAR)
+    assert f"width:{unfamiliarity:.1%}" in content
 
 
-def test_five_confirmed_cases_are_listed_and_no_picture_is_asked_for(page, picture):
-    upload(page, "lesion.jpg", picture)
-    cases = Classifier.load().predict(picture).similar()
-    said = words(page.cases.value)
-    assert "Most similar confirmed cases" in said
+def test_five_confirmed_cases_are_linked_and_nothing_of_them_is_fetched(shown, picture, classifier):
+    send(shown, ("lesion.jpg", picture))
+    cases = classifier.predict(picture).similar()
+    said = words(shown.cases.value)
     assert len(cases) == 5
     for case in cases:
-        name = app.BY_CODE[case.diagnosis].name
+        name = BY_CODE[case.diagnosis].name
         assert f"{name} {case.image_id} {percent(case.similarity)}" in said
-    for word in ("<img", "<a ", "http", "src=", "url("):
-        assert word not in page.cases.value
+        assert f'href="https://api.isic-archive.com/images/{case.image_id}/"' in shown.cases.value
+    assert shown.cases.value.count('target="_blank" rel="noopener noreferrer"') == 5
+    for word in ("<img", "src=", "url("):
+        assert word not in shown.cases.value
 
 
-def test_confirmed_cases_are_escaped_and_never_less_than_nothing_alike(prediction):
+def test_confirmed_cases_are_escaped_and_never_less_than_nothing_alike(familiar):
     class Stub:
         def similar(self, _features, _count):
-            return [Case("<b>id</b>", "lesion", "VASC", -0.2)]
+            return [Case('"><b>id</b>', "lesion", "VASC", -0.2)]
 
-    said = cases_html(replace(prediction, doubt=Stub()))
-    assert "<td>&lt;b&gt;id&lt;/b&gt;</td><td>0 %</td>" in said
-
-
-def test_a_bundle_without_doubt_shows_neither_set_nor_cases(tmp_path, picture):
-    description = replace(bundle.read(bundle.DEFAULT_BUNDLE), doubt={})
-    bundle.write(tmp_path / "plain", description, bundle.DEFAULT_BUNDLE)
-    page = Page(Classifier.load(tmp_path / "plain"))
-    upload(page, "lesion.jpg", picture)
-    assert is_shown(page)
-    assert page.cases.value == ""
-    assert page.answer.value.count("<tr") == 7
-    for absent in ("nine of ten", "learnt from", "alert"):
-        assert absent not in page.answer.value
+    read = replace(familiar.reading, prediction=replace(familiar.prediction, doubt=Stub()))
+    said = answer.cases_html(read)
+    assert "<b>" not in said
+    assert "<td>0 %</td>" in said
 
 
-def test_the_page_says_what_it_is_not_and_where_pictures_go(page):
-    text = " ".join(child.value for child in page.root.children if isinstance(child, HTML))
+def test_a_bundle_without_doubt_shows_neither_verdict_nor_cases(bare, picture):
+    shown = Page(bare)
+    send(shown, ("lesion.jpg", picture))
+    assert is_shown(shown.result)
+    assert not is_shown(shown.sensitivity)
+    assert shown.cases.value == ""
+    assert shown.answer.value.count("<tr") == 7
+    for absent in ("nine of ten", "learnt from", "alert", "uspicious", "threshold"):
+        assert absent not in shown.answer.value
+    assert shown._table()[2].splitlines()[1].startswith("lesion.jpg,")
+    assert "<h1>Skin lesion report" in shown._report()[2]
+
+
+def test_the_page_says_what_it_is_not_and_where_pictures_go(shown):
+    text = " ".join(child.value for child in shown.root.children if isinstance(child, HTML))
     assert "not a medical device" in text
     assert "nothing is written" in text
 
 
-def test_upload_is_ready_for_the_same_file_again(page, picture):
-    upload(page, "lesion.jpg", picture)
-    assert page.upload.value == ()
-    assert not page.upload.disabled
+def test_the_prevalence_changes_the_odds_and_never_the_verdict(shown, picture, classifier):
+    send(shown, ("lesion.jpg", picture))
+    verdicts, malignancies = set(), {}
+    for name in reading.PREVALENCES:
+        shown.prevalence.value = name
+        told = shown.opinion(shown.opened)
+        verdicts.add(told.verdict)
+        malignancies[name] = told.prediction.malignancy
+        said = words(shown.answer.value)
+        assert percent(told.prediction.malignancy) in said
+        assert reading.PREVALENCES[name][0] in said
+    assert malignancies["Balanced"] > malignancies["Specialist clinic"] > malignancies["Screening"]
+    assert len(verdicts) == 1
+    trained = classifier.predict(picture, prior="training")
+    assert malignancies["Specialist clinic"] == pytest.approx(trained.malignancy)
 
 
-def test_a_working_state_is_shown_while_it_computes(page, picture):
+def test_every_prevalence_gives_each_diagnosis_a_share(classifier):
+    eight = replace(classifier.description, diagnoses=(*classifier.description.diagnoses, "SCC"))
+    for name in reading.PREVALENCES:
+        prior = reading.prior_of(name, eight)
+        assert isinstance(prior, str) or set(prior) == set(eight.diagnoses)
+    assert sum(reading.PREVALENCES["Screening"][1].values()) == pytest.approx(100)
+
+
+def test_a_higher_sensitivity_calls_more_suspicious(shown, familiar, classifier):
+    found = reading.sensitivities(classifier.description)
+    assert found == [value for _, value in shown.sensitivity.options] == [0.90, 0.95, 0.98]
+    told = [reading.opinion(familiar.reading, classifier, "Balanced", s).verdict for s in found]
+    assert told[0].threshold > told[1].threshold > told[2].threshold
+    for verdict, sensitivity in zip(told, found, strict=True):
+        assert verdict.above == (verdict.malignancy >= verdict.threshold)
+        assert verdict.measured[0] == 1490
+        assert abs(verdict.measured[1] - sensitivity) < 0.05
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_the_verdict_in_words(familiar, above):
+    verdict = reading.Verdict(above, 0.5, 0.2, 0.95, (1490, 0.915, 0.768))
+    said = words(answer.verdict_html(replace(familiar, verdict=verdict)))
+    assert ("▲ Suspicious : at or above the threshold" in said) == above
+    assert ("▽ Below the threshold that is to find" in said) == (not above)
+    assert ("and miss 5 %" in said) == (not above)
+    assert "to find 95 % of malignant lesions" in said
+    assert "Of 1,490 test images it called 91.5 % of the malignant and 23.2 % of the benign" in said
+
+
+def test_several_files_give_a_table_the_most_malignant_first(shown):
+    files = [(f"{i}.jpg", encoded(lesion(seed=i))) for i in range(4)]
+    send(shown, *files[:2], ("broken.jpg", b"no picture"), *files[2:])
+    rows = shown.overview.rows
+    assert sorted(row["name"] for row in rows) == [name for name, _ in files]
+    order = [shown.opinion(row["number"]).prediction.malignancy for row in rows]
+    assert order == sorted(order, reverse=True)
+    assert all(row["thumbnail"].startswith(b"\xff\xd8") for row in rows)
+    assert "broken.jpg" in shown.refused.value
+    assert is_shown(shown.overview)
+    assert "0.jpg" in shown.answer.value
+
+
+def test_a_lesion_of_the_table_is_opened(shown):
+    send(shown, *[(f"{i}.jpg", encoded(lesion(seed=i))) for i in range(3)])
+    last = next(row for row in shown.overview.rows if row["name"] == "2.jpg")
+    shown.overview._handle_custom_msg({"open": last["number"]}, [])
+    assert "2.jpg" in shown.answer.value
+    assert shown.overview.opened == last["number"]
+    for wrong in (99, None, "x"):  # no page sends these
+        shown.overview._handle_custom_msg({"open": wrong}, [])
+        assert "2.jpg" in shown.answer.value
+
+
+def test_one_lesion_needs_no_table_and_a_second_upload_joins_the_first(shown, picture):
+    send(shown, ("one.jpg", picture))
+    assert not is_shown(shown.overview)
+    send(shown, ("two.jpg", encoded(lesion(seed=5))))
+    assert is_shown(shown.overview)
+    assert "two.jpg" in shown.answer.value
+    assert len(shown.readings) == 2
+
+
+def test_doubts_stand_in_the_table(shown):
+    send(shown, ("house.jpg", encoded(photograph())), ("tiny.jpg", encoded(lesion(60, 60))))
+    doubts = {row["name"]: row["doubt"] for row in shown.overview.rows}
+    verdicts = {row["name"]: row["verdict"] for row in shown.overview.rows}
+    assert "unlike the training images" in doubts["house.jpg"]
+    assert verdicts["house.jpg"] == ""
+    assert "small" in doubts["tiny.jpg"]
+
+
+def test_the_examples_are_drawings_and_say_so(shown):
     seen = []
-    page.status.observe(lambda change: seen.append((change["new"], page.upload.disabled)), "value")
-    upload(page, "lesion.jpg", picture)
-    assert "Reading lesion.jpg" in seen[0][0]
-    assert any(disabled for _, disabled in seen)
-
-
-def test_heatmap_and_opacity_change_the_picture(page, picture):
-    upload(page, "lesion.jpg", picture)
-    first = shown_image(page)
-    page.opacity.value = 0
-    plain = shown_image(page)
-    assert plain != first
-    for name, code in page.shown.options:
-        page.shown.value = code
-        assert shown_image(page) == plain
-        assert f"speaks for {name}" in page.picture.value
+    for _ in range(len(page.EXAMPLES) + 1):
+        shown.upload._handle_custom_msg({"example": True}, [])
+        told = shown.opinion(shown.opened)
+        seen.append((told.reading.name, told.reading.strange, told.prediction.diagnosis))
+        assert "a drawing, no patient" in shown.answer.value
+    assert [strange for _, strange, _ in seen] == [False, False, False, True, False]
+    assert [code for *_, code in seen[:3]] == [code for code, _ in page.EXAMPLES[:3]]
 
 
 @pytest.mark.parametrize(
@@ -217,40 +326,57 @@ def test_heatmap_and_opacity_change_the_picture(page, picture):
     ],
 )
 def test_a_wrong_file_gets_a_plain_sentence_and_the_next_one_works(
-    page, picture, name, content, sentence
+    shown, picture, name, content, sentence
 ):
-    upload(page, name, content)
-    assert sentence in page.status.value
-    assert name in page.status.value
-    assert not is_shown(page)
-    upload(page, "lesion.jpg", picture)
-    assert is_shown(page)
-    assert 'role="alert"' not in page.status.value
+    send(shown, (name, content))
+    assert sentence in shown.refused.value
+    assert name in shown.refused.value
+    assert not is_shown(shown.result)
+    send(shown, ("lesion.jpg", picture))
+    assert is_shown(shown.result)
+    assert shown.refused.value == ""
 
 
-def test_a_result_disappears_when_the_next_file_is_wrong(page, picture):
-    upload(page, "lesion.jpg", picture)
-    upload(page, "text.jpg", b"only text")
-    assert not is_shown(page)
+def test_an_answer_stays_when_the_next_file_is_wrong(shown, picture):
+    send(shown, ("lesion.jpg", picture))
+    send(shown, ("text.jpg", b"only text"))
+    assert "text.jpg" in shown.refused.value
+    assert "lesion.jpg" in shown.answer.value
 
 
-def test_file_names_are_text(page, picture):
+def test_file_names_are_text(shown, picture):
+    name = "<img src=x onerror=alert(1)>.jpg"
     for content in (picture, b"no picture"):
-        upload(page, "<img src=x onerror=alert(1)>.jpg", content)
-        assert "<img" not in page.status.value
-        assert "&lt;img" in page.status.value
+        send(shown, (name, content))
+        for part in (shown.status, shown.refused, shown.answer):
+            assert "<img" not in part.value
+    assert "&lt;img" in shown.answer.value
+    assert "<img src=x" not in shown._report()[2]
 
 
-def test_an_unexpected_error_is_logged_and_said_plainly(page, picture, monkeypatch, caplog):
+def test_everything_can_be_removed(shown, picture):
+    send(shown, ("lesion.jpg", picture), ("broken.jpg", b"no picture"))
+    shown.clear.click()
+    assert shown.readings == {}
+    assert shown.evidence.shown == {}
+    assert shown.answer.value == shown.refused.value == ""
+    assert not is_shown(shown.result)
+    send(shown, ("lesion.jpg", picture))
+    assert is_shown(shown.result)
+
+
+def test_an_unexpected_error_is_logged_and_said_plainly(shown, picture, monkeypatch, caplog):
     def fail(_image):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(page._classifier, "predict", fail)
-    upload(page, "lesion.jpg", picture)
-    assert app.FAILED in page.status.value
-    assert "secret detail" not in page.status.value
+    with monkeypatch.context() as patch:
+        patch.setattr(shown._classifier, "predict", fail)
+        send(shown, ("lesion.jpg", picture))
+    assert page.FAILED in shown.refused.value
+    assert "secret detail" not in shown.refused.value
     assert "secret detail" in caplog.text
-    assert not page.upload.disabled
+    send(shown, ("lesion.jpg", picture))
+    assert is_shown(shown.result)
 
 
 def test_a_bundle_that_cannot_be_loaded_is_said_on_the_page(tmp_path, monkeypatch):
@@ -260,16 +386,191 @@ def test_a_bundle_that_cannot_be_loaded_is_said_on_the_page(tmp_path, monkeypatc
 
 
 def test_another_bundle_by_its_folder(monkeypatch):
-    monkeypatch.setenv(app.BUNDLE_VARIABLE, str(bundle.DEFAULT_BUNDLE))
-    assert bundle.read(bundle.DEFAULT_BUNDLE).name in app.build().children[-1].value
+    monkeypatch.setenv(app.BUNDLE_VARIABLE, str(bundle.MEASURED_BUNDLE))
+    assert bundle.read(bundle.MEASURED_BUNDLE).name in app.build().children[-1].value
+
+
+def test_the_evidence_holds_a_heatmap_for_each_diagnosis(familiar):
+    content = evidence.content(familiar)
+    side = content["side"]
+    heat = np.frombuffer(content["heat"], np.uint8).reshape(-1, side, side)
+    assert len(heat) == len(content["names"]) == len(content["probabilities"]) == 7
+    for sent, heatmap in zip(heat, familiar.prediction.heatmaps.values(), strict=True):
+        small = cv2.resize(heatmap, (side, side), interpolation=cv2.INTER_AREA)
+        assert np.abs(sent / 255 - small).max() < 0.01
+
+
+def test_the_outline_and_its_measures_are_those_of_the_lesion(familiar):
+    points = np.array(familiar.reading.outlines[0])
+    assert len(familiar.reading.outlines) == 1
+    assert 0.15 < points.min() < 0.35
+    assert 0.65 < points.max() < 0.85
+    area = cv2.contourArea(points.astype(np.float32))
+    assert area == pytest.approx(familiar.reading.measures["area"], rel=0.1)
+    said = words(answer.measures_html(familiar.reading))
+    assert f"Area {percent(familiar.reading.measures['area'])} of the square" in said
+    assert ", ".join(familiar.reading.colours) in said
+
+
+def test_a_picture_without_a_lesion_has_no_outline(familiar):
+    skin = replace(familiar.reading, square=np.full((768, 768, 3), 200, np.uint8))
+    assert skin.outlines == []
+    assert "No lesion was found" in answer.measures_html(skin)
+
+
+def test_what_is_kept_of_a_file_has_no_metadata(familiar, classifier):
+    secret = b"SECRET NAME"
+    exif = b"\xff\xe1" + (len(secret) + 10).to_bytes(2) + b"Exif\0\0" + secret + b"\0\0"
+    content = encoded(lesion())
+    told = Reading.of(classifier, "lesion.jpg", content[:2] + exif + content[2:])
+    for kept in (told.picture, told.thumbnail):
+        assert secret not in kept
+        assert b"Exif" not in kept
+
+
+def test_the_report_holds_everything_and_asks_no_host(shown, picture):
+    send(shown, ("lesion.jpg", picture))
+    shown.prevalence.value = "Screening"
+    name, kind, text = shown._report()
+    told = shown.opinion(shown.opened)
+    assert name.endswith(".html")
+    assert kind == "text/html"
+    said = words(text)
+    for wanted in (
+        "lesion.jpg",
+        answer.conclusion(told.prediction),
+        percent(told.prediction.malignancy),
+        reading.PREVALENCES["Screening"][0],
+        "Model ham10000_lite0 (trained at",
+        "program 0.1.0",
+        "Not a medical device",
+        "Border",
+        "Most similar confirmed cases",
+    ):
+        assert wanted in said
+    assert re.search(r"\d\d \w+ 20\d\d, \d\d:\d\d", said)
+    assert text.count("data:image/jpeg;base64,") == 1 + len(told.prediction.prediction_set)
+    assert not re.search(r'(src|href)="(?!data:|https://api\.isic-archive\.com/images/ISIC_)', text)
+    assert "default-src 'none'" in text
+    assert "<script" not in text
+
+
+def test_the_table_as_csv(shown, picture):
+    send(shown, ("=1+1.jpg", picture), ("house, old.jpg", encoded(photograph())))
+    name, kind, text = shown._table()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert (name, kind) == ("skin lesions.csv", "text/csv")
+    assert {row["file"] for row in rows} == {"'=1+1.jpg", "house, old.jpg"}
+    for row, number in zip(rows, (each["number"] for each in shown.overview.rows), strict=True):
+        told = shown.opinion(number)
+        assert row["diagnosis"] == told.prediction.diagnosis
+        assert float(row["malignant or precursor"]) == pytest.approx(
+            told.prediction.malignancy, abs=1e-4
+        )
+        assert sum(float(row[code]) for code in told.prediction.probabilities) == pytest.approx(
+            1, abs=1e-3
+        )
+
+
+def test_a_save_button_sends_what_was_made_and_nothing_on_failure(shown, picture, monkeypatch):
+    send(shown, ("lesion.jpg", picture))
+    sent = []
+    for button in (shown.table, shown.report):
+        monkeypatch.setattr(button, "send", lambda *message: sent.append(message))
+    shown.table._handle_custom_msg({}, [])
+    assert sent[0][0] == {"name": "skin lesions.csv", "kind": "text/csv"}
+    assert sent[0][1][0].decode() == shown._table()[2]
+    shown.opened = 99
+    shown.report._handle_custom_msg({}, [])
+    assert len(sent) == 1
+    assert page.FAILED in shown.refused.value
 
 
 def test_overlay_colours_only_where_there_is_evidence():
     square = lesion(64, 64)
     heatmap = np.zeros((64, 64), np.float32)
-    assert (overlay(square, heatmap, 1.0) == square).all()
+    assert (report.overlay(square, heatmap, 1.0) == square).all()
     heatmap[:, 32:] = 1
-    half = overlay(square, heatmap, 1.0)
+    half = report.overlay(square, heatmap, 1.0)
     assert (half[:, :30] == square[:, :30]).all()
     assert (half[:, 34:] == half[0, 63]).all()
-    assert (overlay(square, heatmap, 0.0) == square).all()
+    assert (report.overlay(square, heatmap, 0.0) == square).all()
+
+
+class Stream:
+    """What an `Upload` hands over and answers."""
+
+    def __init__(self, monkeypatch):
+        self.received, self.refused, self.more, self.examples = [], [], [], 0
+        self.upload = app.upload.Upload(
+            lambda *file: self.received.append(file),
+            lambda *file: self.refused.append(file),
+            self._example,
+        )
+        monkeypatch.setattr(self.upload, "send", lambda answer: self.more.append(answer["more"]))
+
+    def _example(self):
+        self.examples += 1
+
+    def chunk(self, content, offset, size, **values):
+        message = {"name": "a", "size": size, "offset": offset, "first": True, "number": 1}
+        self.upload._handle_custom_msg({**message, **values}, [memoryview(content)])
+
+
+@pytest.fixture
+def stream(monkeypatch):
+    return Stream(monkeypatch)
+
+
+def test_chunks_become_the_file(stream):
+    content = bytes(range(256)) * 10
+    for offset in range(0, len(content), 1000):
+        stream.chunk(content[offset : offset + 1000], offset, len(content))
+    assert stream.received == [("a", content, True)]
+    assert stream.more == [True, True, False]
+
+
+def test_a_file_that_is_too_large_is_refused_before_its_bytes(stream):
+    stream.chunk(b"", 0, 60_000_000)
+    assert stream.more == [False]
+    assert "60 MB" in stream.refused[0][1]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [(b"abc", 0, 9), (b"def", 4, 9)],
+        [(b"abc", 0, 9), (b"", 3, 9)],
+        [(b"abcdef", 0, 3)],
+        [(b"abc", 3, 9)],
+        [(b"abc", -1, 9)],
+    ],
+    ids=["gap", "nothing", "too much", "no beginning", "negative"],
+)
+def test_a_file_that_does_not_arrive_whole_is_refused_and_the_next_is_taken(stream, chunks):
+    for chunk in chunks:
+        stream.chunk(*chunk)
+    assert app.upload.INCOMPLETE in stream.refused[-1]
+    stream.chunk(b"whole", 0, 5)
+    assert stream.received == [("a", b"whole", True)]
+
+
+def test_a_new_file_replaces_one_that_broke_off(stream):
+    stream.chunk(b"abc", 0, 9)
+    stream.chunk(b"whole", 0, 5)
+    assert stream.received == [("a", b"whole", True)]
+    assert stream.refused == []
+
+
+@pytest.mark.parametrize("message", [{}, {"name": "a"}, {"example": False}, [], "text", None])
+def test_messages_that_no_page_sends_are_ignored(stream, message):
+    stream.upload._handle_custom_msg(message, [])
+    assert stream.received == stream.refused == []
+    assert stream.examples == 0
+
+
+def test_opinions_without_a_verdict(familiar, bare):
+    told = reading.opinion(familiar.reading, bare, "Balanced", None)
+    assert isinstance(told, Opinion)
+    assert told.verdict is None
+    assert "threshold" not in answer.verdict_html(told)

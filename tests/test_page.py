@@ -1,14 +1,16 @@
 """The page as a visitor meets it: Voila as `make app` starts it, and a real Chromium."""
 
+import csv
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT
 from pictures import encoded, lesion, photograph, png_header
@@ -16,7 +18,7 @@ from pictures import encoded, lesion, photograph, png_header
 from skin_cancer.classifier import STRANGE, Classifier
 from skin_cancer.diagnoses import BY_CODE
 
-SCREENSHOT = ROOT / "runs" / "page.png"  # the README shows a copy
+SCREENSHOTS = ROOT / "runs" / "page"  # the README shows a copy of one
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = (
     "--no-sandbox",
@@ -25,7 +27,12 @@ OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 )
+WIDE = {"width": 1100, "height": 1000}
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+JPEG = b"\xff\xd8\xff"
 
 pytestmark = [
     pytest.mark.browser,
@@ -35,30 +42,45 @@ pytestmark = [
 ]
 
 
+class Server:
+    """A running Voila: its address, process, and the folder that it may write to."""
+
+    def __init__(self, folder):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.folder, self.address = folder, f"http://localhost:{port}"
+        self.log = folder / "log"
+        with self.log.open("w") as output:
+            self.process = psutil.Popen(
+                [Path(sys.executable).with_name("voila"), "app.ipynb", f"--port={port}"],
+                cwd=ROOT,
+                env={**os.environ, "TMPDIR": str(folder), "BROWSER": "true"},
+                stdout=output,
+                stderr=output,
+            )
+        wait_for(lambda: "is running at" in self.log.read_text(), 60)
+
+    def kernels(self):
+        """The visitors' living processes."""
+        children = self.process.children(recursive=True)
+        alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in alive if "ipykernel_launcher" in child.cmdline()]
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The address of a running Voila."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    voila = Path(sys.executable).with_name("voila")
-    log = tmp_path_factory.mktemp("voila") / "log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [voila, "app.ipynb", "--no-browser", f"--port={port}"],
-            cwd=ROOT,
-            stdout=output,
-            stderr=output,
-        )
-    address = f"http://localhost:{port}"
-    deadline = time.monotonic() + 60
-    while "is running at" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-    yield address
-    process.terminate()
-    process.wait(20)
+    server = Server(tmp_path_factory.mktemp("voila"))
+    yield server
+    server.process.terminate()
+    server.process.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -73,56 +95,342 @@ def browser():
 
 
 @pytest.fixture
-def tab(server, browser):
-    """A loaded page and the addresses that it asked for."""
-    tab = browser.new_page(viewport={"width": 1100, "height": 1000})
-    tab.asked = []
-    tab.on("request", lambda request: tab.asked.append(request.url))
-    tab.goto(server)
-    tab.get_by_role("button", name="Choose a picture").wait_for(timeout=60_000)
-    yield tab
-    tab.close()
+def visit(server, browser):
+    """Open the page as a new visitor, who asks no other host and whose page has no error."""
+
+    @contextmanager
+    def opened(**options):
+        context = browser.new_context(**{"viewport": WIDE, **options})
+        tab = context.new_page()
+        asked, errors = [], []
+        context.on("request", lambda request: asked.append(request.url))
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(server.address)
+        tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
+        yield tab
+        with tab.expect_event("close"):
+            tab.close(run_before_unload=True)  # which is when the kernel goes
+        context.close()
+        assert [url for url in asked if not url.startswith((server.address, "data:", "blob:"))] == []
+        assert errors == []
+
+    return opened
 
 
-def upload(tab, name, content):
+@pytest.fixture
+def tab(visit):
+    with visit() as tab:
+        yield tab
+
+
+def choose(tab, *files):
+    """Choose files, each a name and its content."""
     with tab.expect_file_chooser() as chooser:
-        tab.get_by_role("button", name="Choose a picture").click()
-    chooser.value.set_files({"name": name, "mimeType": "image/jpeg", "buffer": content})
+        tab.get_by_role("button", name="Choose pictures").click()
+    chooser.value.set_files(
+        [{"name": name, "mimeType": "image/jpeg", "buffer": data} for name, data in files]
+    )
 
 
-def expected_name(content):
+def answer_for(tab, name):
+    """The answer on the page, once it is that for a file."""
+    answer = tab.get_by_role("region", name="Result").filter(has_text=name)
+    answer.wait_for()
+    return answer
+
+
+def hand_over(tab, event, name, content):
+    """Let the page see a file that is dropped or pasted."""
+    tab.evaluate(
+        """([event, name, content]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(content)], name, {type: "image/jpeg"}));
+            const made = event === "drop"
+                ? new DragEvent(event, {dataTransfer: transfer, bubbles: true, cancelable: true})
+                : new ClipboardEvent(event, {clipboardData: transfer, bubbles: true, cancelable: true});
+            document.body.dispatchEvent(made);
+        }""",
+        [event, name, list(content)],
+    )
+
+
+def screenshot(tab, name):
+    """Write a picture of the whole page, of which the window may show a part."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    tab.mouse.move(0, 0)
+    window = tab.viewport_size
+    whole = tab.evaluate("document.querySelector('.sc-page')?.scrollHeight ?? 0") + 40
+    tab.set_viewport_size({**window, "height": max(window["height"], whole)})
+    tab.screenshot(path=SCREENSHOTS / f"{name}.png")
+    tab.set_viewport_size(window)
+
+
+def assert_accessible(tab):
+    """Let axe-core look at the page: nothing serious or critical."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(tab).response["violations"]
+    grave = [
+        (each["id"], [node["html"][:200] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+    assert grave == []
+
+
+def expected(content):
     return BY_CODE[Classifier.load().predict(content).diagnosis].name
 
 
 def test_a_visitor_reads_a_diagnosis(tab, picture):
     assert tab.title() == "Skin lesion classifier"
+    assert tab.locator("link[rel=icon]").get_attribute("href").startswith("data:image/svg+xml")
     assert "not a medical device" in tab.inner_text("main").lower()
-    upload(tab, "lesion.jpg", picture)
-    heading = tab.locator(".sc-answer h2")
-    heading.wait_for()
-    assert heading.inner_text().lower() == expected_name(picture)
-    assert tab.locator(".sc-bars tr").count() == 7
-    box = tab.get_by_role("img", name="The centre of your picture").bounding_box()
-    assert box["width"] == box["height"] > 300
-    tab.screenshot(path=SCREENSHOT)
-    assert SCREENSHOT.stat().st_size > 50_000
+    assert_accessible(tab)
+    screenshot(tab, "start")
+    choose(tab, ("lesion.jpg", picture))
+    answer = answer_for(tab, "lesion.jpg")
+    assert f"Most likely {expected(picture)}" in answer.get_by_role("heading").inner_text()
+    assert answer.locator(".sc-bars tr").count() == 7
+    shown = tab.get_by_role("img", name="The square of your picture").bounding_box()
+    heat = tab.get_by_role("img", name=f"where it speaks for {expected(picture)}").bounding_box()
+    assert shown["width"] > 200
+    for side in (shown["height"], heat["width"], heat["height"]):
+        assert side == pytest.approx(shown["width"], abs=1)
+    assert shown["y"] == pytest.approx(heat["y"], abs=1)
+    assert_accessible(tab)
+    screenshot(tab, "answer")
 
 
-def test_a_photograph_gets_a_warning_above_the_answer(tab, server):
-    upload(tab, "building.jpg", encoded(photograph()))
-    warning = tab.get_by_role("alert").filter(has_text=STRANGE)
-    warning.wait_for()
-    heading = tab.get_by_role("heading", name="Unlike anything the model has learnt")
+def test_a_photograph_gets_a_warning_above_the_answer(tab):
+    choose(tab, ("building.jpg", encoded(photograph())))
+    answer = answer_for(tab, "building.jpg")
+    warning = answer.get_by_role("alert").filter(has_text=STRANGE)
+    heading = answer.get_by_role("heading", name="Unlike anything the model has learnt")
     assert warning.bounding_box()["y"] < heading.bounding_box()["y"]
     assert tab.get_by_role("table", name="Most similar confirmed cases").is_visible()
-    assert all(url.startswith((server, "data:", "blob:")) for url in tab.asked)
+    assert_accessible(tab)
+    screenshot(tab, "unfamiliar")
 
 
-def test_another_heatmap_can_be_chosen(tab, picture):
-    upload(tab, "lesion.jpg", picture)
-    tab.locator(".sc-answer h2").wait_for()
-    tab.get_by_label("Evidence for").select_option("dermatofibroma")
-    tab.get_by_role("img", name="speaks for dermatofibroma").wait_for()
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_picture_that_is_dropped_or_pasted(tab, event, picture):
+    hand_over(tab, event, f"{event}.jpg", picture)
+    assert expected(picture) in answer_for(tab, f"{event}.jpg").inner_text()
+
+
+def test_a_picture_dragged_over_the_page_shows_where_it_goes(tab):
+    tab.evaluate("document.body.dispatchEvent(new DragEvent('dragover', {bubbles: true}))")
+    tab.locator(".sc-drop.sc-over").wait_for()
+    screenshot(tab, "dragged")
+    tab.evaluate("document.body.dispatchEvent(new DragEvent('dragleave', {bubbles: true}))")
+    tab.locator(".sc-drop:not(.sc-over)").wait_for()
+
+
+def test_a_picture_from_the_camera_of_a_computer(tab):
+    tab.get_by_role("button", name="Take a picture").click()
+    camera = tab.get_by_role("dialog", name="Camera")
+    camera.wait_for()
+    wait_for(lambda: tab.evaluate("document.querySelector('video').videoWidth") > 0)
+    screenshot(tab, "camera")
+    assert_accessible(tab)
+    camera.get_by_role("button", name="Take the picture").click()
+    answer_for(tab, "camera ")
+    assert tab.evaluate("document.querySelector('video').srcObject") is None
+
+
+def test_a_camera_that_is_refused_is_said(visit):
+    with visit() as tab:
+        refuse = "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error()) }"
+        tab.evaluate(refuse)
+        tab.get_by_role("button", name="Take a picture").click()
+        tab.get_by_role("alert").filter(has_text="The camera cannot be used.").wait_for()
+
+
+def test_a_phone_hands_over_to_its_camera_and_the_page_fits(visit, picture):
+    with visit(**PHONE) as tab:
+        with tab.expect_file_chooser() as chooser:
+            tab.get_by_role("button", name="Take a picture").tap()
+        assert chooser.value.element.get_attribute("capture") == "environment"
+        assert chooser.value.element.get_attribute("accept") == "image/*"
+        photo = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": picture}
+        chooser.value.set_files(photo)
+        answer_for(tab, "photo.jpg")
+        choose(tab, ("two.jpg", encoded(lesion(seed=2))))
+        answer_for(tab, "two.jpg")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        for button in tab.get_by_role("button").all():
+            assert not button.is_visible() or button.bounding_box()["height"] >= 24
+        assert_accessible(tab)
+        screenshot(tab, "phone")
+
+
+def test_ten_pictures_at_once_with_a_broken_one_among_them(tab, tmp_path):
+    files = [(f"lesion {i}.jpg", encoded(lesion(seed=i))) for i in range(10)]
+    files[4] = ("broken.jpg", b"only text")
+    choose(tab, *files)
+    rows = tab.get_by_role("region", name="Your lesions").locator("tbody tr")
+    wait_for(lambda: rows.count() == 9)
+    tab.get_by_role("alert").filter(has_text="broken.jpg: This file cannot be read").wait_for()
+    answer_for(tab, "lesion 0.jpg")
+    classifier = Classifier.load()
+    found = {name: classifier.predict(data).malignancy for name, data in files if data[:2] == JPEG[:2]}
+    order = [row.locator("th button").inner_text() for row in rows.all()]
+    assert order == sorted(found, key=found.get, reverse=True)
+    rows.nth(5).get_by_role("button").click()
+    answer_for(tab, order[5])
+    assert rows.nth(5).get_by_role("button").get_attribute("aria-current") == "true"
+    assert_accessible(tab)
+    screenshot(tab, "several")
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save the table").click()
+    saved = tmp_path / "table.csv"
+    download.value.save_as(saved)
+    with saved.open(newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == order
+    tab.get_by_role("button", name="Remove all pictures").click()
+    tab.get_by_text("All pictures are removed.").wait_for()
+    assert not tab.get_by_role("region", name="Result").is_visible()
+
+
+def test_heatmap_opacity_zoom_and_outline_change_at_once(tab, picture):
+    choose(tab, ("lesion.jpg", picture))
+    answer_for(tab, "lesion.jpg")
+    canvas = tab.locator("[data-heat] canvas")
+    before = canvas.evaluate("canvas => canvas.toDataURL()")
+    tab.get_by_label("Evidence for").select_option(index=5)
+    tab.get_by_role("img", name="where it speaks for dermatofibroma").wait_for()
+    assert canvas.evaluate("canvas => canvas.toDataURL()") != before
+    tab.get_by_role("slider", name="Heatmap").fill("20")
+    assert canvas.evaluate("canvas => canvas.style.opacity") == "0.2"
+    tab.get_by_role("slider", name="Zoom").fill("3")
+    view = tab.get_by_role("group", name="Picture; arrow keys").bounding_box()
+    image = tab.get_by_role("img", name="The square of your picture").bounding_box()
+    assert image["width"] == pytest.approx(3 * view["width"], rel=0.1)
+    scrolled = tab.evaluate("[...document.querySelectorAll('.sc-view')].map((v) => v.scrollLeft)")
+    assert scrolled[0] == scrolled[1] > 0
+    screenshot(tab, "zoomed")
+    assert tab.locator("[data-heat] svg polygon").is_visible()
+    tab.get_by_label("Outline of the lesion").uncheck()
+    assert not tab.locator("[data-heat] svg").is_visible()
+
+
+def test_prevalence_and_threshold(tab, picture):
+    choose(tab, ("lesion.jpg", picture))
+    answer = answer_for(tab, "lesion.jpg")
+    assert "all diagnoses equally frequent" in answer.inner_text()
+    tab.get_by_label("Prevalence").select_option(index=2)
+    answer.filter(has_text="people without complaints").wait_for()
+    tab.get_by_label("Threshold").select_option(index=2)
+    answer.filter(has_text="find 98 % of malignant lesions").wait_for()
+    screenshot(tab, "screening")
+
+
+def test_the_report_opens_offline_and_says_the_same(tab, picture, browser, tmp_path):
+    choose(tab, ("lesion.jpg", picture))
+    heading = answer_for(tab, "lesion.jpg").get_by_role("heading").inner_text()
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save the report").click()
+    saved = tmp_path / download.value.suggested_filename
+    download.value.save_as(saved)
+    context = browser.new_context(offline=True, viewport=WIDE)
+    report, errors = context.new_page(), []
+    report.on("console", lambda message: errors.append(message.text))
+    report.goto(saved.as_uri())
+    assert report.title() == "Skin lesion report"
+    assert report.get_by_role("heading", level=2).inner_text() == heading
+    assert "not a medical device" in report.inner_text("body").lower()
+    widths = report.evaluate("[...document.images].map((image) => image.naturalWidth)")
+    assert len(widths) > 1
+    assert set(widths) == {768}
+    assert_accessible(report)
+    screenshot(report, "report")
+    assert errors == []
+    context.close()
+
+
+def test_an_example_says_that_it_is_drawn(tab):
+    tab.get_by_role("button", name="Try an example").click()
+    answer_for(tab, "a drawing, no patient")
+    screenshot(tab, "example")
+
+
+def test_the_keyboard_alone_is_enough(tab, picture, tmp_path):
+    saved = tmp_path / "lesion.jpg"
+    saved.write_bytes(picture)
+
+    def press_until(role, name):
+        target = tab.get_by_role(role, name=name).first
+        for _ in range(40):
+            tab.keyboard.press("Tab")
+            if target.evaluate("element => element === document.activeElement"):
+                return
+        raise AssertionError(f"{name} is not reached")
+
+    press_until("button", "Choose pictures")
+    with tab.expect_file_chooser() as chooser:
+        tab.keyboard.press("Enter")
+    chooser.value.set_files(saved)
+    answer_for(tab, "lesion.jpg")
+    press_until("button", "Try an example")
+    tab.keyboard.press("Enter")
+    answer_for(tab, "a drawing, no patient")
+    press_until("button", "Open lesion.jpg")
+    screenshot(tab, "keyboard")
+    tab.keyboard.press("Enter")
+    answer_for(tab, "lesion.jpg")
+    press_until("combobox", "Prevalence")
+    tab.keyboard.press("ArrowDown")
+    tab.get_by_text("as in the training images, which", exact=False).last.wait_for()
+    press_until("slider", "Heatmap")
+    tab.keyboard.press("End")
+    assert tab.locator("[data-heat] canvas").evaluate("canvas => canvas.style.opacity") == "1"
+    press_until("button", "Save the report")
+    with tab.expect_download():
+        tab.keyboard.press("Enter")
+
+
+def test_dark_theme(visit, picture):
+    with visit(color_scheme="dark") as tab:
+        screenshot(tab, "dark_start")
+        choose(tab, ("lesion.jpg", picture), ("building.jpg", encoded(photograph())), ("no", b"no"))
+        tab.get_by_role("button", name="Open building.jpg").click()
+        answer_for(tab, "building.jpg")
+        assert_accessible(tab)
+        screenshot(tab, "dark")
+        background = "getComputedStyle(document.body).backgroundColor"
+        assert sum(map(int, tab.evaluate(background)[4:-1].split(","))) < 150
+
+
+def test_two_visitors_never_see_each_others_pictures(visit, server):
+    mine, theirs = encoded(lesion(seed=1)), encoded(lesion(seed=2))
+    with visit() as one, visit() as two:
+        choose(one, ("mine.jpg", mine))
+        choose(two, ("theirs.jpg", theirs))
+        answer_for(one, "mine.jpg")
+        answer_for(two, "theirs.jpg")
+        assert "theirs" not in one.inner_text("body")
+        assert "mine" not in two.inner_text("body")
+        assert len(server.kernels()) >= 2
+
+
+def test_the_kernel_is_gone_when_the_tab_closes(visit, server):
+    wait_for(lambda: not server.kernels())
+    with visit():
+        assert len(server.kernels()) == 1
+    wait_for(lambda: not server.kernels())
+
+
+def test_nothing_of_a_picture_is_written_to_disk(tab, picture, server):
+    choose(tab, ("private name.jpg", picture))
+    answer_for(tab, "private name.jpg")
+    places = [server.folder, ROOT / "skin_cancer", Path.home() / ".local" / "share" / "jupyter"]
+    for path in (path for place in places for path in place.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        assert not content.startswith(JPEG), path
+        assert b"private name" not in content, path
+    for kernel in server.kernels():
+        assert not any(str(ROOT) in file.path for file in kernel.open_files() if "w" in file.mode)
 
 
 def test_wrong_files_get_a_sentence_and_the_next_upload_works(tab):
@@ -130,52 +438,88 @@ def test_wrong_files_get_a_sentence_and_the_next_upload_works(tab):
         "text.jpg": (b"only text", "cannot be read as a picture"),
         "cut.jpg": (encoded(lesion())[:5000], "damaged or incomplete"),
         "empty.jpg": (b"", "empty"),
+        "huge.png": (png_header(20_000, 20_000), "megapixels"),
     }
     for name, (content, words) in wrong.items():
-        upload(tab, name, content)
+        choose(tab, (name, content))
         tab.get_by_role("alert").filter(has_text=name).filter(has_text=words).wait_for()
+    screenshot(tab, "refused")
     good = encoded(lesion(seed=5))
-    upload(tab, "good.jpg", good)
-    heading = tab.locator(".sc-answer h2")
-    heading.wait_for()
-    assert heading.inner_text().lower() == expected_name(good)
+    choose(tab, ("good.jpg", good))
+    assert expected(good) in answer_for(tab, "good.jpg").inner_text()
 
 
-def test_a_file_of_60_mb_is_refused_and_the_page_lives_on(tab, picture, tmp_path):
+def test_a_picture_of_40_mb_arrives_with_a_progress_bar(tab, picture, tmp_path):
+    large = tmp_path / "large.jpg"
+    large.write_bytes(picture + bytes(40_000_000))
+    tab.evaluate(
+        """() => {
+            window.progress = [];
+            new MutationObserver(() => {
+                for (const bar of document.querySelectorAll("progress")) {
+                    window.progress.push(bar.value / bar.max);
+                }
+            }).observe(document.body, {subtree: true, childList: true, attributes: true});
+        }"""
+    )
+    with tab.expect_file_chooser() as chooser:
+        tab.get_by_role("button", name="Choose pictures").click()
+    chooser.value.set_files(large)
+    answer_for(tab, "large.jpg")
+    progress = tab.evaluate("window.progress")
+    assert progress == sorted(progress)
+    assert len(set(progress)) > 10
+
+
+def test_a_file_of_60_mb_is_refused_without_being_sent(tab, picture, tmp_path):
     large = tmp_path / "large.jpg"
     large.write_bytes(bytes(60_000_000))
     with tab.expect_file_chooser() as chooser:
-        tab.get_by_role("button", name="Choose a picture").click()
+        tab.get_by_role("button", name="Choose pictures").click()
     chooser.value.set_files(large)
-    tab.get_by_role("alert").filter(has_text="60 MB").wait_for(timeout=60_000)
-    upload(tab, "lesion.jpg", picture)
-    tab.locator(".sc-answer h2").wait_for()
+    tab.get_by_role("alert").filter(has_text="60 MB").wait_for()
+    choose(tab, ("lesion.jpg", picture))
+    answer_for(tab, "lesion.jpg")
 
 
-def test_a_picture_of_20000_by_20000_pixels_is_refused(tab, picture):
-    upload(tab, "huge.png", png_header(20_000, 20_000))
-    tab.get_by_role("alert").filter(has_text="megapixels").wait_for()
-    upload(tab, "lesion.jpg", picture)
-    tab.locator(".sc-answer h2").wait_for()
-
-
-def test_the_page_asks_no_other_host(tab, server, picture):
-    upload(tab, "lesion.jpg", picture)
-    tab.locator(".sc-answer h2").wait_for()
-    outside = [url for url in tab.asked if not url.startswith((server, "data:", "blob:"))]
-    assert outside == []
+def test_a_kernel_that_is_gone_is_said(visit, server, picture):
+    with visit() as tab:
+        tab.clock.install()
+        for kernel in server.kernels():
+            kernel.suspend()
+        choose(tab, ("lesion.jpg", picture))
+        tab.get_by_label("Sent of lesion.jpg").wait_for()
+        tab.clock.run_for(31_000)
+        tab.get_by_role("alert").filter(has_text="does not answer any more. Reload").wait_for()
+        for kernel in server.kernels():
+            kernel.resume()
 
 
 @pytest.mark.parametrize(
     "path",
-    ["README.md", "app.ipynb", "voila.json", "skin_cancer/app.css", "models/imagenet/convert.py"],
+    [
+        "README.md",
+        "app.ipynb",
+        "voila.json",
+        "skin_cancer/app/page.css",
+        "models/imagenet/convert.py",
+    ],
 )
 def test_no_file_of_the_project_is_served(server, path):
     with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(f"{server}/voila/files/{path}", timeout=20)
+        urllib.request.urlopen(f"{server.address}/voila/files/{path}", timeout=20)
     assert error.value.code in (403, 404)
 
 
 def test_unknown_template_does_not_hang(server):
-    with urllib.request.urlopen(f"{server}/?template=nosuch", timeout=30) as answer:
+    with urllib.request.urlopen(f"{server.address}/?template=nosuch", timeout=30) as answer:
         assert "Starting the classifier" in answer.read().decode()
+
+
+def test_the_boot_state_is_seen_while_the_kernel_starts(server, browser):
+    tab = browser.new_page(viewport=WIDE)
+    tab.goto(server.address, wait_until="commit")
+    tab.get_by_role("status").filter(has_text="Starting the classifier").wait_for()
+    screenshot(tab, "boot")
+    tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
+    tab.close()

@@ -1,0 +1,209 @@
+"""What the page and the report say, as HTML."""
+
+import html
+import math
+
+from skin_cancer.app.reading import PREVALENCES, Opinion, Reading
+from skin_cancer.bundle import Description
+from skin_cancer.classifier import DISCLAIMER, Prediction
+from skin_cancer.classifier import percent as plain_percent
+from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.doubt import UNFAMILIAR
+
+UNUSUAL = UNFAMILIAR / 2
+ARCHIVE = "https://api.isic-archive.com/images/"
+
+
+def answer_html(opinion: Opinion) -> str:
+    """Return reasons for doubt, diagnosis, verdict, bars, meaning and how sure it is as HTML."""
+    reading, prediction = opinion.reading, opinion.prediction
+    strange = reading.strange
+    return f"""
+<section class="sc-answer{" sc-strange" if strange else ""}" aria-label="Result">
+  <p class="sc-small">{html.escape(reading.name)}</p>
+  {_warnings(prediction.warnings)}
+  <h2>{"Unlike anything the model has learnt" if strange else conclusion(prediction)}</h2>
+  {_if_it_is_one(prediction) if strange else verdict_html(opinion)}
+  {_bars(prediction)}
+  {"" if strange else f"<p>{html.escape(BY_CODE[prediction.diagnosis].meaning)}</p>"}
+  {_set(prediction, strange)}
+  {_familiarity(prediction.unfamiliarity)}
+  <p class="sc-small">Assumed: {html.escape(PREVALENCES[opinion.prevalence][0])}
+  ({_shares(prediction.prior)}).</p>
+  <p class="sc-small">A probability is not certainty: show any lesion that worries you, or that
+  changes, to a doctor.</p>
+</section>"""
+
+
+def conclusion(prediction: Prediction) -> str:
+    """Return the most probable diagnosis and what else is in the prediction set, in words."""
+    first = prediction.diagnosis
+    others = [code for code in prediction.prediction_set if code != first]
+    feared = [code for code in others if BY_CODE[code].malignant]
+    harmless = [code for code in others if code not in feared]
+    words = f"Most likely {BY_CODE[first].name}"
+    if feared:
+        words += f"; {_named(feared)} cannot be excluded"
+    elif harmless:
+        words += f"; {_named(harmless)} {'is' if len(harmless) == 1 else 'are'} possible too"
+    return html.escape(words)
+
+
+def verdict_html(opinion: Opinion) -> str:
+    """Return the malignancy and how it stands to the threshold as HTML."""
+    said = percent(opinion.prediction.malignancy)
+    large = f'<p class="sc-large">Malignant or a precursor: <strong>{said}</strong></p>'
+    verdict = opinion.verdict
+    if verdict is None:
+        return large
+    aim = f"that is to find {percent(verdict.sensitivity)} of malignant lesions"
+    if verdict.above:
+        kind, sign, words, more = "above", "▲", "Suspicious", f": at or above the threshold {aim}."
+    else:
+        missed = percent(1 - verdict.sensitivity)
+        kind, sign, words, more = "below", "▽", "Below the threshold", f" {aim} and miss {missed}."
+    measured = ""
+    if verdict.measured:
+        images, sensitivity, specificity = verdict.measured
+        measured = (
+            f"Of {images:,} test images it called {sensitivity:.1%} of the malignant and "
+            f"{1 - specificity:.1%} of the benign suspicious.".replace("%", " %")
+        )
+    return f"""{large}
+  <p class="sc-verdict sc-{kind}"><strong><span aria-hidden="true">{sign}</span>
+  {words}</strong>{more}</p>
+  <p class="sc-small">Whatever the prevalence, the threshold of {percent(verdict.threshold)} is
+  compared with the malignancy in a specialist clinic, here {percent(verdict.malignancy)}.
+  {measured}</p>"""
+
+
+def cases_html(reading: Reading) -> str:
+    """Return the most similar confirmed cases as HTML, nothing if the bundle has none."""
+    if reading.prediction.doubt is None:
+        return ""
+    return f"""
+<table class="sc-cases">
+  <caption>Most similar confirmed cases</caption>
+  <thead><tr><th scope="col">Diagnosis</th><th scope="col">ISIC Archive</th>
+  <th scope="col">Similarity</th></tr></thead>
+  <tbody>{"".join(_case(case) for case in reading.prediction.similar())}</tbody>
+</table>
+<p class="sc-small">From the training images. A link opens the public archive; until then nothing
+is fetched from there.</p>"""
+
+
+def _case(case):
+    number = html.escape(case.image_id, quote=True)
+    address = f"{ARCHIVE}{number}/"
+    return (
+        f'<tr><th scope="row">{html.escape(BY_CODE[case.diagnosis].name)}</th><td>'
+        f'<a href="{address}" target="_blank" rel="noopener noreferrer">{number}</a></td>'
+        f"<td>{percent(max(0.0, case.similarity))}</td></tr>"
+    )
+
+
+def measures_html(reading: Reading) -> str:
+    """Return the lesion's measures as an HTML table, a sentence if no lesion was found."""
+    found = reading.measures
+    if math.isnan(found["asymmetry"]):
+        return '<p class="sc-small">No lesion was found, so that none is outlined.</p>'
+    rows = {
+        "Area": (percent(found["area"]), "of the square"),
+        "Asymmetry": (percent(found["asymmetry"]), "of it left uncovered by its mirror image"),
+        "Border": (f"{found['border irregularity']:.1f}", "irregularity; 1 is a circle"),
+        "Colours": (str(len(reading.colours)), ", ".join(reading.colours)),
+    }
+    cells = "".join(
+        f'<tr><th scope="row">{name}</th><td>{value}</td><td>{html.escape(words)}</td></tr>'
+        for name, (value, words) in rows.items()
+    )
+    return f"""<table class="sc-measures"><caption>The outlined lesion</caption>{cells}</table>"""
+
+
+def footer_html(description: Description) -> str:
+    """Return what the page is not, where pictures go and which model answers as HTML."""
+    return f"""
+<footer class="sc-small">
+  <p><strong>Not a medical device.</strong> {html.escape(DISCLAIMER)}</p>
+  <p>Your pictures stay in the memory of the computer that serves this page: nothing is written
+  to disk, nothing is sent on, and they are gone when you close the page.</p>
+  <p>Model {html.escape(description.name)}: trained on
+  {html.escape(description.training["provenance"]["dataset"])}, {len(description.diagnoses)}
+  diagnoses; it has no answer for any other.</p>
+</footer>"""
+
+
+def _warnings(sentences):
+    if not sentences:
+        return ""
+    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    return f"""<div class="sc-warning" role="alert">
+  <p><span aria-hidden="true">⚠</span> Doubtful answer</p><ul>{items}</ul>
+</div>"""
+
+
+def _if_it_is_one(prediction):
+    found = BY_CODE[prediction.diagnosis]
+    return f"""<p>If it is a dermatoscopic picture of a lesion: {html.escape(found.name)},
+  {percent(prediction.probabilities[found.code])} probability.</p>"""
+
+
+def _set(prediction, strange):
+    if strange or not prediction.prediction_set:
+        return ""  # the sets were measured on familiar pictures
+    names = html.escape(_named(prediction.prediction_set))
+    return f"""<p class="sc-small">In nine of ten lesions the true diagnosis is among those that are
+  likely enough to be named; here: {names}.</p>"""
+
+
+def _familiarity(unfamiliarity):
+    if unfamiliarity is None:
+        return ""
+    return f"""<div class="sc-familiarity">
+  <span class="sc-meter" aria-hidden="true"><span style="width:{unfamiliarity:.1%}"></span></span>
+  <span>{_in_words(unfamiliarity)}
+  <span class="sc-kind">unfamiliarity {percent(unfamiliarity)}; mark: limit, {percent(UNFAMILIAR)}
+  </span></span>
+</div>"""
+
+
+def _in_words(unfamiliarity):
+    if unfamiliarity > UNFAMILIAR:
+        return "Unlike the pictures the model learnt from"
+    if unfamiliarity > UNUSUAL:
+        return "Somewhat unusual for this model"
+    return "Looks like the pictures the model learnt from"
+
+
+def _bars(prediction):
+    first = prediction.diagnosis
+    rows = "".join(_bar(code, p, code == first) for code, p in prediction.probabilities.items())
+    return f"""<table class="sc-bars">
+    <caption>Probability of each diagnosis</caption>
+    {rows}
+  </table>"""
+
+
+def _bar(code, probability, first):
+    diagnosis = BY_CODE[code]
+    kind = "malignant or a precursor" if diagnosis.malignant else "benign"
+    return (
+        f"<tr{' class=sc-first' if first else ''}>"
+        f'<th scope="row">{html.escape(diagnosis.name)} <span class="sc-kind">{kind}</span></th>'
+        f'<td class="sc-track"><div style="width:{probability:.1%};background:{diagnosis.colour}">'
+        f"</div></td><td>{percent(probability)}</td></tr>"
+    )
+
+
+def _shares(prior):
+    return ", ".join(f"{html.escape(BY_CODE[c].name)} {percent(p)}" for c, p in prior.items())
+
+
+def _named(codes):
+    names = [BY_CODE[code].name for code in codes]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def percent(share: float) -> str:
+    """Return a share in words, as HTML: small ones begin with a sign that has to be escaped."""
+    return html.escape(plain_percent(share))

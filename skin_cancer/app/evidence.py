@@ -1,0 +1,52 @@
+"""The picture, what in it speaks for each diagnosis, and the lesion's outline."""
+
+from pathlib import Path
+
+import anywidget
+import cv2
+import numpy as np
+import traitlets
+
+from skin_cancer.app.reading import Opinion
+from skin_cancer.app.report import palette
+from skin_cancer.classifier import percent
+from skin_cancer.diagnoses import BY_CODE
+
+SIDE = 112  # of the heatmaps that are sent; they are smooth
+
+
+class Evidence(anywidget.AnyWidget):
+    """Shows the picture beside a heatmap over it; all is sent at once, so that switching is instant.
+
+    Attributes:
+        shown: what is displayed, as `content` returns it; empty for nothing.
+        palette: uint8 RGB (256, 3) as bytes.
+    """
+
+    _esm = Path(__file__).with_name("evidence.js")
+    shown = traitlets.Dict().tag(sync=True)
+    palette = traitlets.Bytes(palette().tobytes()).tag(sync=True)
+
+
+def content(opinion: Opinion) -> dict:
+    """Return what `Evidence` shows of a reading.
+
+    Returns:
+        `picture`: a JPEG. `heat`: uint8 (diagnoses, side, side) as bytes. `side`. `names` and
+        `probabilities` of the diagnoses, as words. `first`: which is shown first. `outlines`: as
+        of `Reading`.
+    """
+    reading, prediction = opinion.reading, opinion.prediction
+    heatmaps = [
+        (255 * cv2.resize(heatmap, (SIDE, SIDE), interpolation=cv2.INTER_AREA)).astype(np.uint8)
+        for heatmap in prediction.heatmaps.values()
+    ]
+    return {
+        "picture": reading.picture,
+        "heat": np.stack(heatmaps).tobytes(),
+        "side": SIDE,
+        "names": [BY_CODE[code].name for code in prediction.probabilities],
+        "probabilities": [percent(p) for p in prediction.probabilities.values()],
+        "first": list(prediction.probabilities).index(prediction.diagnosis),
+        "outlines": reading.outlines,
+    }

@@ -1,0 +1,50 @@
+// The table of all lesions; its order and words are the kernel's.
+
+const MARKUP = `<div class="sc-scroll" tabindex="0" role="region" aria-label="Your lesions">
+<table class="sc-overview">
+  <caption>Your lesions, the most malignant first</caption>
+  <thead><tr><th scope="col">Picture</th><th scope="col">File</th><th scope="col">Malignancy</th>
+  <th scope="col">Threshold</th><th scope="col">Most likely</th><th scope="col">Doubt</th></tr></thead>
+  <tbody></tbody>
+</table></div>`;
+
+function line(row, opened, open) {
+  const line = document.createElement("tr");
+  line.classList.toggle("sc-opened", row.number === opened);
+  const image = document.createElement("img");
+  image.alt = "";
+  image.src = URL.createObjectURL(new Blob([row.thumbnail], { type: "image/jpeg" }));
+  image.onload = () => URL.revokeObjectURL(image.src);
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "sc-link";
+  button.textContent = row.name;
+  button.setAttribute("aria-label", `Open ${row.name}`);
+  if (row.number === opened) button.setAttribute("aria-current", "true");
+  button.addEventListener("click", () => open(row.number));
+  const cells = [image, button, row.malignancy, row.verdict, row.diagnosis, row.doubt];
+  for (const [i, content] of cells.entries()) {
+    const cell = document.createElement(i === 1 ? "th" : "td");
+    if (i === 1) cell.scope = "row";
+    cell.append(content);
+    line.append(cell);
+  }
+  return line;
+}
+
+function render({ model, el }) {
+  el.innerHTML = MARKUP;
+  const body = el.querySelector("tbody");
+  const open = (number) => model.send({ open: number });
+  const show = () => {
+    const at = [...body.querySelectorAll("button")].indexOf(document.activeElement);
+    const opened = model.get("opened");
+    body.replaceChildren(...model.get("rows").map((row) => line(row, opened, open)));
+    if (at >= 0) body.querySelectorAll("button")[at]?.focus();
+  };
+  model.on("change:rows change:opened", show);
+  show();
+  return () => model.off("change:rows change:opened", show);
+}
+
+export default { render };

@@ -1,0 +1,246 @@
+"""The page: its parts, and what happens between them."""
+
+import html
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import ipywidgets as widgets
+
+from skin_cancer import sample
+from skin_cancer.app import evidence, overview
+from skin_cancer.app.answer import (
+    answer_html,
+    cases_html,
+    conclusion,
+    footer_html,
+    measures_html,
+)
+from skin_cancer.app.evidence import Evidence
+from skin_cancer.app.overview import Overview
+from skin_cancer.app.reading import (
+    PREVALENCES,
+    SENSITIVITY,
+    Opinion,
+    Reading,
+    jpeg,
+    opinion,
+    sensitivities,
+)
+from skin_cancer.app.report import report, table
+from skin_cancer.app.save import Save
+from skin_cancer.app.upload import Upload
+from skin_cancer.classifier import Classifier, percent
+from skin_cancer.errors import ImageError, SkinCancerError
+
+BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
+STYLE = Path(__file__).with_name("page.css")
+FAILED = "Something went wrong here; the log of the server says what. Try another picture."
+EXAMPLES = (("MEL", 8), ("NV", 30), ("BKL", 23), ("VASC", 0))  # drawn; the last is not familiar
+
+log = logging.getLogger(__name__)
+
+
+def build() -> widgets.Widget:
+    """Return the page for the bundle that `SKIN_CANCER_BUNDLE` names, or the shipped one.
+
+    A bundle that cannot be loaded gives a page that says so.
+    """
+    try:
+        return Page(Classifier.load(os.environ.get(BUNDLE_VARIABLE))).root
+    except SkinCancerError as error:
+        log.exception("no classifier")
+        return widgets.VBox([_style(), widgets.HTML(_alert(str(error)))]).add_class("sc-page")
+
+
+class Page:
+    """Pictures in; for each an answer with its evidence and doubt.
+
+    Attributes:
+        root: the widget to display.
+        upload, status, refused, overview, prevalence, sensitivity, answer, evidence,
+            measures, cases, report, table, clear: the parts of the page.
+        readings: number to what was read, in the order of arrival.
+        opened: the number of the reading whose answer is shown, or None.
+    """
+
+    def __init__(self, classifier: Classifier):
+        self._classifier = classifier
+        self.readings: dict[int, Reading] = {}
+        self.opened: int | None = None
+        self._count = self._examples = 0
+        self._opens_next = True
+        self._refusals: list[str] = []
+        self._make_parts()
+        self.root = widgets.VBox(self._arranged()).add_class("sc-page")
+        self._show()
+
+    def _make_parts(self):
+        found = sensitivities(self._classifier.description)
+        safe = self._guarded
+        self.upload = Upload(safe(self._received), safe(self._refuse), safe(self._draw_example))
+        self.status = widgets.HTML(_status("No picture yet."))
+        self.refused = widgets.HTML()
+        self.overview = Overview(safe(self._open))
+        self.prevalence = widgets.Dropdown(
+            description="Prevalence",
+            options=[(f"{name}: {words}", name) for name, (words, _) in PREVALENCES.items()],
+        )
+        self.sensitivity = widgets.Dropdown(
+            description="Threshold",
+            options=[(f"to find {percent(value)} of malignant lesions", value) for value in found],
+            value=SENSITIVITY if SENSITIVITY in found else next(iter(found), None),
+        )
+        self.answer, self.measures, self.cases = (widgets.HTML() for _ in range(3))
+        self.evidence = Evidence()
+        self.report = Save("Save the report", safe(self._report))
+        self.table = Save("Save the table (CSV)", safe(self._table))
+        self.clear = _button("Remove all pictures", safe(self._clear))
+        for control in (self.prevalence, self.sensitivity):
+            control.observe(safe(lambda _change: self._show()), "value")
+
+    def _arranged(self):
+        self.sensitivity.layout.display = None if self.sensitivity.options else "none"
+        settings = widgets.HBox([self.prevalence, self.sensitivity]).add_class("sc-settings")
+        details = widgets.VBox([self.evidence, self.measures, self.cases]).add_class("sc-details")
+        self.result = widgets.Box([self.answer, details]).add_class("sc-result")
+        self.actions = widgets.HBox([self.report, self.table, self.clear]).add_class("sc-actions")
+        self._settings = settings
+        return [
+            _style(),
+            widgets.HTML(_INTRODUCTION),
+            self.upload,
+            self.status,
+            self.refused,
+            self.overview,
+            settings,
+            self.result,
+            self.actions,
+            widgets.HTML(footer_html(self._classifier.description)),
+        ]
+
+    def opinion(self, number: int) -> Opinion:
+        """Return what is said of a reading in the setting that the page is at."""
+        setting = self.prevalence.value, self.sensitivity.value
+        return opinion(self.readings[number], self._classifier, *setting)
+
+    def _received(self, name, content, first):
+        if first:
+            self._begin()
+        self.status.value = _status(f"Reading {name} …")
+        try:
+            reading = Reading.of(self._classifier, name, content)
+        except ImageError as error:
+            self._refuse(name, str(error), False)
+            return
+        self._count += 1
+        self.readings[self._count] = reading
+        if self._opens_next:
+            self.opened, self._opens_next = self._count, False
+        self._show()
+        said = conclusion(self.opinion(self._count).prediction)
+        doubt = "; doubtful" if reading.prediction.warnings else ""
+        self.status.value = _status(f"{name}: {html.unescape(said)}{doubt}.")
+
+    def _refuse(self, name, sentence, first):
+        if first:
+            self._begin()
+        self._refusals.append(f"{name}: {sentence}")
+        self.refused.value = _alert(*self._refusals)
+        self.status.value = _status(f"{name} was not read.")
+
+    def _begin(self):
+        """Forget what was said of files that came before."""
+        self._opens_next, self._refusals, self.refused.value = True, [], ""
+
+    def _open(self, number):
+        if number in self.readings:
+            self.opened = number
+            self._show()
+
+    def _draw_example(self):
+        code, seed = EXAMPLES[self._examples % len(EXAMPLES)]
+        self._examples += 1
+        name = f"example {self._examples} (a drawing, no patient)"
+        self._received(name, jpeg(sample.draw(code, seed, artefacts=()).image), True)
+
+    def _clear(self, _button):
+        self.readings, self.opened = {}, None
+        self._begin()
+        self._show()
+        self.status.value = _status("All pictures are removed.")
+
+    def _show(self):
+        opinions = {number: self.opinion(number) for number in self.readings}
+        with self.overview.hold_sync():
+            self.overview.rows = overview.rows(opinions)
+            self.overview.opened = self.opened or -1
+        for part, shown in {
+            self.overview: len(opinions) > 1,
+            self.table: opinions,
+            self._settings: opinions,
+            self.result: opinions,
+            self.actions: opinions,
+        }.items():
+            part.layout.display = None if shown else "none"
+        if not opinions:
+            self.answer.value = self.measures.value = self.cases.value = ""
+            self.evidence.shown = {}
+            return
+        shown = opinions[self.opened]
+        self.answer.value = answer_html(shown)
+        self.evidence.shown = evidence.content(shown)
+        self.measures.value = measures_html(shown.reading)
+        self.cases.value = cases_html(shown.reading)
+
+    def _report(self):
+        now = datetime.now().astimezone()
+        text = report(self.opinion(self.opened), self._classifier.description, now)
+        return f"skin lesion report {now:%Y-%m-%d %H.%M}.html", "text/html", text
+
+    def _table(self):
+        opinions = {number: self.opinion(number) for number in self.readings}
+        rows = [opinions[number] for number in overview.ranked(opinions)]
+        return "skin lesions.csv", "text/csv", table(rows, self._classifier.description)
+
+    def _guarded(self, callback):
+        """Wrap a callback: an error goes to the log, a plain sentence to the page."""
+
+        def run(*arguments):
+            try:
+                return callback(*arguments)
+            except Exception:
+                log.exception("callback failed")
+                self.status.value = ""
+                self.refused.value = _alert(FAILED)
+
+        return run
+
+
+def _button(words, pressed):
+    button = widgets.Button(description=words).add_class("sc-plain")
+    button.on_click(pressed)
+    return button
+
+
+def _status(text):
+    return f'<p class="sc-status" role="status">{html.escape(text)}</p>'
+
+
+def _alert(*sentences):
+    paragraphs = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+    return f'<div class="sc-alert" role="alert">{paragraphs}</div>'
+
+
+def _style():
+    return widgets.HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
+
+
+_INTRODUCTION = """
+<header>
+  <h1>Skin lesion classifier</h1>
+  <p>For dermatoscopic pictures of one skin lesion each: JPEG, PNG, BMP, TIFF or WebP, at most
+  50 MB. The square in the centre is read.</p>
+</header>"""

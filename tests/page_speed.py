@@ -1,0 +1,63 @@
+"""Measure what a visitor waits for, in Chromium on this machine: python tests/page_speed.py."""
+
+import statistics
+import tempfile
+from pathlib import Path
+
+from pictures import encoded, lesion
+from playwright.sync_api import sync_playwright
+from test_page import CHROMIUM, OPTIONS, WIDE, Server
+
+VISITS, PICTURES = 10, 10
+USABLE = """() => new Promise((resolve) => {
+    const look = () => document.querySelector("[data-choose]")?.checkVisibility()
+        ? resolve(performance.now()) : requestAnimationFrame(look);
+    look();
+})"""
+SHOWN = """async ([content, name]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(content)], name, {type: "image/jpeg"}));
+    const start = performance.now();
+    document.body.dispatchEvent(new DragEvent("drop",
+        {dataTransfer: transfer, bubbles: true, cancelable: true}));
+    const image = document.querySelector("[data-plain] img");
+    const before = image.src;
+    while (image.src === before
+           || !document.querySelector(".sc-answer")?.textContent.includes(name)) {
+        await new Promise(requestAnimationFrame);
+    }
+    await image.decode();
+    await new Promise(requestAnimationFrame);
+    return performance.now() - start;
+}"""
+
+
+def main():
+    usable, shown = [], []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = Server(Path(folder))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        for visit in range(VISITS):
+            tab = browser.new_context(viewport=WIDE).new_page()
+            tab.goto(server.address, wait_until="commit")
+            usable.append(tab.evaluate(USABLE))
+            for number in range(PICTURES):
+                picture = encoded(lesion(seed=number))
+                shown.append(tab.evaluate(SHOWN, [list(picture), f"{visit}-{number}.jpg"]))
+            tab.close(run_before_unload=True)
+        browser.close()
+        server.process.terminate()
+        server.process.wait(20)
+    _say(f"request to usable page, {VISITS} visits", usable)
+    _say("drop of a 600 x 450 JPEG to answer and heatmap, first of a visit", shown[::PICTURES])
+    later = [each for i, each in enumerate(shown) if i % PICTURES]
+    _say("the same, every later one", later)
+
+
+def _say(what, milliseconds):
+    middle, last = statistics.median(milliseconds), sorted(milliseconds)[-1]
+    print(f"{what}: median {middle:.0f} ms, longest {last:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
