@@ -235,7 +235,9 @@ class Classifier:
         if prediction.error:
             raise ImageError(prediction.error)
         assumed = self._shares(prior)
-        odds = {c: p * assumed[c] / prediction.prior[c] for c, p in prediction.probabilities.items()}
+        odds = {
+            c: p * assumed[c] / prediction.prior[c] for c, p in prediction.probabilities.items()
+        }
         total = sum(odds.values())
         shares = {code: value / total for code, value in odds.items()}
         return replace(prediction, probabilities=shares, prior=assumed)

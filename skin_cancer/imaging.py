@@ -234,7 +234,8 @@ def _detail(lab, scales):
         coarse = cv2.pyrDown(lab)
         fine = (lab - cv2.pyrUp(coarse, dstsize=lab.shape[1::-1])).reshape(-1, 3)
         deviation = fine.std(axis=0) + 0.05
-        found += [np.log(deviation), np.log(((fine / deviation) ** 4).mean(axis=0) + 0.1)]
+        fourth = np.square(np.square(fine / deviation)).mean(axis=0)  # quicker than ** 4
+        found += [np.log(deviation), np.log(fourth + 0.1)]
         lab = coarse
     return np.concatenate(found)
 

@@ -145,7 +145,7 @@ def test_reasons_for_doubt_come_before_the_diagnosis_and_are_text(familiar):
     ],
 )
 def test_the_conclusion_names_what_cannot_be_excluded(familiar, codes, said):
-    probabilities = {code: 0.1 for code in familiar.prediction.probabilities} | {codes[0]: 0.4}
+    probabilities = dict.fromkeys(familiar.prediction.probabilities, 0.1) | {codes[0]: 0.4}
     told = changed(familiar, prediction_set=codes, probabilities=probabilities)
     assert answer.conclusion(told.prediction) == said
     assert all(BY_CODE[code].name in words(answer.answer_html(told)) for code in codes)
@@ -307,7 +307,7 @@ def test_doubts_stand_in_the_table(shown):
 def test_the_examples_are_drawings_and_say_so(shown):
     seen = []
     for _ in range(len(page.EXAMPLES) + 1):
-        shown.upload._handle_custom_msg({"example": True}, [])
+        shown.upload._handle_custom_msg({"event": "example"}, [])
         told = shown.opinion(shown.opened)
         seen.append((told.reading.name, told.reading.strange, told.prediction.diagnosis))
         assert "a drawing, no patient" in shown.answer.value
@@ -418,7 +418,7 @@ def test_a_picture_without_a_lesion_has_no_outline(familiar):
     assert "No lesion was found" in answer.measures_html(skin)
 
 
-def test_what_is_kept_of_a_file_has_no_metadata(familiar, classifier):
+def test_what_is_kept_of_a_file_has_no_metadata(classifier):
     secret = b"SECRET NAME"
     exif = b"\xff\xe1" + (len(secret) + 10).to_bytes(2) + b"Exif\0\0" + secret + b"\0\0"
     content = encoded(lesion())
@@ -501,16 +501,14 @@ class Stream:
     """What an `Upload` hands over and answers."""
 
     def __init__(self, monkeypatch):
-        self.received, self.refused, self.more, self.examples = [], [], [], 0
+        self.received, self.refused, self.more, self.events = [], [], [], []
         self.upload = app.upload.Upload(
             lambda *file: self.received.append(file),
             lambda *file: self.refused.append(file),
-            self._example,
+            lambda: self.events.append("example"),
+            lambda: self.events.append("ready"),
         )
         monkeypatch.setattr(self.upload, "send", lambda answer: self.more.append(answer["more"]))
-
-    def _example(self):
-        self.examples += 1
 
     def chunk(self, content, offset, size, **values):
         message = {"name": "a", "size": size, "offset": offset, "first": True, "number": 1}
@@ -562,11 +560,24 @@ def test_a_new_file_replaces_one_that_broke_off(stream):
     assert stream.refused == []
 
 
-@pytest.mark.parametrize("message", [{}, {"name": "a"}, {"example": False}, [], "text", None])
+@pytest.mark.parametrize(
+    "message", [{}, {"name": "a"}, {"event": "x"}, {"event": []}, [], "text", None]
+)
 def test_messages_that_no_page_sends_are_ignored(stream, message):
     stream.upload._handle_custom_msg(message, [])
-    assert stream.received == stream.refused == []
-    assert stream.examples == 0
+    assert stream.received == stream.refused == stream.events == []
+
+
+def test_the_page_says_when_it_is_there_and_when_an_example_is_asked_for(stream):
+    for event in ("ready", "example"):
+        stream.upload._handle_custom_msg({"event": event}, [])
+    assert stream.events == ["ready", "example"]
+
+
+def test_a_page_that_is_there_leaves_no_trace(shown):
+    shown.upload._handle_custom_msg({"event": "ready"}, [])
+    assert shown.readings == {}
+    assert shown.refused.value == ""
 
 
 def test_opinions_without_a_verdict(familiar, bare):

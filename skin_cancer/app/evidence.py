@@ -16,7 +16,7 @@ SIDE = 112  # of the heatmaps that are sent; they are smooth
 
 
 class Evidence(anywidget.AnyWidget):
-    """Shows the picture beside a heatmap over it; all is sent at once, so that switching is instant.
+    """Shows the picture beside its heatmap; all is sent at once, so that switching is instant.
 
     Attributes:
         shown: what is displayed, as `content` returns it; empty for nothing.

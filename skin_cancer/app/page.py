@@ -6,8 +6,8 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-import cv2
 import ipywidgets as widgets
+import numpy as np
 
 from skin_cancer import sample
 from skin_cancer.app import evidence, overview
@@ -80,7 +80,9 @@ class Page:
     def _make_parts(self):
         found = sensitivities(self._classifier.description)
         safe = self._guarded
-        self.upload = Upload(safe(self._received), safe(self._refuse), safe(self._draw_example))
+        self.upload = Upload(
+            *map(safe, (self._received, self._refuse, self._draw_example, self._warm_up))
+        )
         self.status = widgets.HTML(_status("No picture yet."))
         self.refused = widgets.HTML()
         self.overview = Overview(safe(self._open))
@@ -159,6 +161,10 @@ class Page:
         if number in self.readings:
             self.opened = number
             self._show()
+
+    def _warm_up(self):
+        """Let the network run once, so that the first picture need not wait for its set-up."""
+        self._classifier.predict(np.zeros((64, 64, 3), np.uint8))
 
     def _draw_example(self):
         code, seed = EXAMPLES[self._examples % len(EXAMPLES)]

@@ -18,7 +18,10 @@ THUMBNAIL_SIZE = 72
 # screening are round numbers of this project, for a crowd without complaints; weights as percent.
 PREVALENCES = {
     "Balanced": ("all diagnoses equally frequent", "balanced"),
-    "Specialist clinic": ("as in the training images, which come from two such clinics", "training"),
+    "Specialist clinic": (
+        "as in the training images, from two such clinics",
+        "training",
+    ),
     "Screening": (
         "people without complaints: mostly nevi, a melanoma among two hundred",
         {
@@ -43,7 +46,8 @@ class Reading:
     Attributes:
         name: the file's name, as the visitor's device gave it.
         prediction: under the balanced prior.
-        square: uint8 RGB (768, 768, 3), the part that was read; nothing else of the file is kept.
+        square: uint8 RGB (side, side, 3), side at most 768, the part that was read; nothing else of
+            the file is kept.
     """
 
     name: str
@@ -58,7 +62,8 @@ class Reading:
             ImageError: it cannot be read as a picture.
         """
         image = imaging.decode(content)
-        return cls(name, classifier.predict(image), imaging.centre_square(image, SHOWN_SIZE))
+        size = min(SHOWN_SIZE, *image.shape[:2])
+        return cls(name, classifier.predict(image), imaging.centre_square(image, size))
 
     @property
     def strange(self) -> bool:

@@ -128,7 +128,8 @@ def _plain(name):
 
 def _version(description):
     commit = description.training["provenance"].get("git_commit") or "unknown"
-    return f"Model {description.name} (trained at {commit[:10]}), program {metadata.version('skin_cancer')}"
+    program = metadata.version("skin_cancer")
+    return f"Model {description.name} (trained at {commit[:10]}), program {program}"
 
 
 def _figure(content, caption, outline):

@@ -161,7 +161,7 @@ function render({ model, el }) {
   const phone = matchMedia("(pointer: coarse)").matches;
   find("[data-camera]").hidden = !phone && !navigator.mediaDevices?.getUserMedia;
   find("[data-camera]").addEventListener("click", () => (phone ? photo.click() : shot.open()));
-  find("[data-example]").addEventListener("click", () => model.send({ example: true }));
+  find("[data-example]").addEventListener("click", () => model.send({ event: "example" }));
   find("[data-choose]").addEventListener("click", () => files.click());
   for (const input of [files, photo]) {
     input.addEventListener("change", () => {
@@ -196,6 +196,7 @@ function render({ model, el }) {
   for (const [name, listener] of Object.entries(listeners)) {
     document.addEventListener(name, listener);
   }
+  model.send({ event: "ready" });
   return () => {
     stopAnswers();
     shot.stop();

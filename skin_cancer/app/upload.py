@@ -26,6 +26,7 @@ class Upload(anywidget.AnyWidget):
             together.
         refuse: is given instead of the bytes the sentence that says why there are none.
         example: is called when the visitor asks for an example instead.
+        ready: is called once the page is there.
     """
 
     _esm = Path(__file__).with_name("upload.js")
@@ -36,17 +37,19 @@ class Upload(anywidget.AnyWidget):
         receive: Callable[[str, bytes, bool], None],
         refuse: Callable[[str, str, bool], None],
         example: Callable[[], None],
+        ready: Callable[[], None],
     ):
         super().__init__()
-        self._receive, self._refuse, self._example = receive, refuse, example
+        self._receive, self._refuse = receive, refuse
+        self._events = {"example": example, "ready": ready}
         self._data = bytearray()
         self.on_msg(self._arrived)
 
     def _arrived(self, _widget, message, buffers):
-        if message == {"example": True}:
-            self._example()
-            return
         try:
+            if "event" in message:
+                self._events[message["event"]]()
+                return
             name, first = str(message["name"]), bool(message["first"])
             size, offset = int(message["size"]), int(message["offset"])
             chunk = buffers[0] if buffers else b""
