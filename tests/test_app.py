@@ -418,6 +418,13 @@ def test_a_picture_without_a_lesion_has_no_outline(familiar):
     assert "No lesion was found" in answer.measures_html(skin)
 
 
+def test_a_picture_of_another_kind_has_no_outline(familiar):
+    strange = replace(familiar.prediction, unfamiliarity=0.9)
+    told = replace(familiar.reading, prediction=strange)
+    assert told.outlines == []
+    assert "of an unknown kind" in answer.measures_html(told)
+
+
 def test_what_is_kept_of_a_file_has_no_metadata(classifier):
     secret = b"SECRET NAME"
     exif = b"\xff\xe1" + (len(secret) + 10).to_bytes(2) + b"Exif\0\0" + secret + b"\0\0"

@@ -103,7 +103,9 @@ def _case(case):
 
 
 def measures_html(reading: Reading) -> str:
-    """Return the lesion's measures as an HTML table, a sentence if no lesion was found."""
+    """Return the lesion's measures as an HTML table, or why there are none."""
+    if reading.strange:
+        return '<p class="sc-small">In a picture of an unknown kind no lesion is outlined.</p>'
     found = reading.measures
     if math.isnan(found["asymmetry"]):
         return '<p class="sc-small">No lesion was found, so that none is outlined.</p>'
