@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 from pictures import write_isic2019
 
-from skin_cancer import Classifier, app, bundle
+from skin_cancer import Classifier, bundle
+from skin_cancer.app.page import Page
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEADINGS = ["Imports", "Parameters", "Summary", "What's next"]
@@ -130,7 +131,7 @@ def test_a_trained_bundle_is_taken_by_classifier_and_app(trained, picture):
     classifier = Classifier.load(trained / "bundle")
     assert classifier.description.input_size == 64
     assert classifier.predict(picture).diagnosis in classifier.description.diagnoses
-    assert trained.name in app.Page(classifier).root.children[-1].value
+    assert trained.name in Page(classifier).root.children[-1].value
     card = (trained / "bundle" / bundle.CARD).read_text()
     assert "the synthetic sample" in card
     assert "HAM10000" not in card
