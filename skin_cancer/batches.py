@@ -126,12 +126,12 @@ class CentredImages(keras.utils.PyDataset):
 
 
 def crop_size(config: TrainingConfig, epoch: int) -> int:
-    """Return the side of an epoch's crops: it grows to the full size in steps of 32 pixels.
+    """Return the side of an epoch's crops: it grows to the last size in steps of 32 pixels.
 
     Progressive learning of Tan & Le 2021, "EfficientNetV2", section 4.
     """
     progress = min(1.0, epoch / max(1.0, RESIZED_SHARE * (config.epochs - 1)))
-    side = config.first_image_size + progress * (config.image_size - config.first_image_size)
+    side = config.first_image_size + progress * (config.last_size - config.first_image_size)
     return round(side / SIZE_STEP) * SIZE_STEP
 
 

@@ -70,14 +70,16 @@ PREPARATIONS = {
 # The recipe of the network: a first stage with the defaults, then a second that goes on from it.
 SECOND = {
     "start_weights": "first",
-    "first_image_size": 192,
-    "epochs": 6,
+    "first_image_size": 160,
+    "last_image_size": 192,
+    "epochs": 12,
     "normalisation": "frozen",
-    "learning_rate": 1.5e-4,
+    "learning_rate": 3e-4,
+    "averaging": 0.998,
     "augmentation": 1.5,
     "rebalance": 0.5,
 }
-SMALL_SECOND = {**SECOND, "image_size": 192, "first_image_size": 160, "epochs": 3}
+SMALL_SECOND = {**SECOND, "epochs": 5}
 SOURCES = ("vidir_molemax", "vidir_modern", "rosendahl", "vienna_dias")
 SECOND_STAGE = "second stage"
 OUT_OF_FOLD = "out_of_fold.csv"

@@ -115,3 +115,21 @@ def test_distortions_change_a_picture_and_keep_it_one(scene, name):
     assert distorted.shape[2] == 3
     assert distorted.shape != scene.shape or (distorted != scene).any()
     assert (scene == before).all()
+
+
+def test_strong_crops_may_hold_more_than_the_picture(scene):
+    dotted = np.zeros((200, 200, 3), np.uint8)
+    dotted[::20, ::20] = 255
+    dots = [
+        cv2.connectedComponents(
+            (augmentation.random_crop(dotted, 256, s, 2)[..., 0] > 20) * np.uint8(1)
+        )[0]
+        for s in range(40)
+    ]
+    assert max(dots) > 1.4 * 100 > 50 > min(dots)
+
+
+def test_noise_is_among_the_damages():
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    noisy = [augmentation.random_damage(grey, seed, 0.5).std() for seed in range(40)]
+    assert 0.2 < np.mean(np.array(noisy) > 1) < 0.8

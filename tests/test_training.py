@@ -72,6 +72,13 @@ def test_crops_grow_to_the_full_size():
     assert crop_size(TrainingConfig(epochs=1), 0) == 128
 
 
+def test_crops_may_end_smaller_than_the_input():
+    config = TrainingConfig(image_size=224, first_image_size=160, last_image_size=192, epochs=4)
+    assert [crop_size(config, epoch) for epoch in range(4)] == [160, 160, 192, 192]
+    with pytest.raises(TrainingError, match="first_image_size=128"):
+        TrainingConfig(first_image_size=128, last_image_size=96)
+
+
 def test_a_run_ends_with_a_bundle_that_the_classifier_takes(tiny_run, picture):
     prediction = Classifier.load(tiny_run / "bundle").predict(picture)
     assert sum(prediction.probabilities.values()) == pytest.approx(1)
