@@ -117,7 +117,7 @@ def test_distortions_change_a_picture_and_keep_it_one(scene, name):
     assert (scene == before).all()
 
 
-def test_strong_crops_may_hold_more_than_the_picture(scene):
+def test_strong_crops_may_hold_more_than_the_picture():
     dotted = np.zeros((200, 200, 3), np.uint8)
     dotted[::20, ::20] = 255
     dots = [
