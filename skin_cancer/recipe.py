@@ -79,7 +79,7 @@ SECOND = {
     "augmentation": 1.5,
     "rebalance": 0.5,
 }
-SMALL_SECOND = {**SECOND, "epochs": 5}
+SMALL_SECOND = {**SECOND, "epochs": 5, "averaging": 0.995}
 SOURCES = ("vidir_molemax", "vidir_modern", "rosendahl", "vienna_dias")
 SECOND_STAGE = "second stage"
 OUT_OF_FOLD = "out_of_fold.csv"
