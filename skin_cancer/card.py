@@ -104,10 +104,10 @@ DOUBT = """\
 predictions of {networks}. Like the logits, what comes of it assumes the class shares of the
 training images, until the classifier brings it to the prior that is asked for.
 
-**Prediction sets.** A set holds the true diagnosis in {coverage} of the lesions of each diagnosis,
-if they are like the training images (class-conditional conformal sets; Vovk 2012; Sadinle, Lei,
-Wasserman 2019). The most probable diagnosis is always a member; another is one from this
-probability on, under the balanced prior:
+**Prediction sets.** A set is to hold the true diagnosis in {coverage} of the lesions of each
+diagnosis, if they are like the training images (class-conditional conformal sets; Vovk 2012;
+Sadinle, Lei, Wasserman 2019). The most probable diagnosis is always a member; another is one from
+this probability on, under the balanced prior:
 
 | diagnosis | least probability of a member |
 |---|---|
@@ -284,7 +284,7 @@ SHA-256 of the training data: `{data}`.
   used.
 {probabilities}
 - Of {rarest} there are only {rarest_share} among the training images. Where a figure rests on few
-  lesions its interval is too narrow; none holds what another training run would change.
+  lesions its interval is probably too narrow; none includes what another training run would change.
 - A heatmap shows where the evidence lies, not why, at {cells} x {cells} cells over the picture.
 - Measure the model on your own confirmed cases before you rely on it.
 
@@ -478,7 +478,10 @@ def _percent(share):
 
 
 def _recipe(recipe):
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in recipe.items())
+    return ", ".join(
+        f"{key.replace('_', ' ')} {'none' if value in ('', None) else value}"
+        for key, value in recipe.items()
+    )
 
 
 def _diagnosis(code, prior):

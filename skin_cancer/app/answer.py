@@ -154,8 +154,8 @@ def _set(prediction, strange):
     if strange or not prediction.prediction_set:
         return ""  # the sets were measured on familiar pictures
     names = html.escape(_named(prediction.prediction_set))
-    return f"""<p class="sc-small">In nine of ten lesions the true diagnosis is among those that are
-  likely enough to be named; here: {names}.</p>"""
+    return f"""<p class="sc-small">Likely enough to be named: {names}. In nine of ten lesions the
+  true diagnosis is meant to be among those so named.</p>"""
 
 
 def _familiarity(unfamiliarity):

@@ -38,7 +38,7 @@ from skin_cancer.errors import ImageError, SkinCancerError
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
 STYLE = Path(__file__).with_name("page.css")
 FAILED = "Something went wrong here; the log of the server says what. Try another picture."
-EXAMPLES = (("MEL", 8), ("NV", 30), ("BKL", 23), ("VASC", 0))  # drawn; the last is not familiar
+EXAMPLES = (("MEL", 38), ("NV", 30), ("BKL", 23), ("MEL", 28))  # drawn; the last is not familiar
 
 log = logging.getLogger(__name__)
 
