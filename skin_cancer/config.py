@@ -60,7 +60,7 @@ class TrainingConfig:
         checks = {
             "image_size": self.image_size >= SIZE_STEP and self.image_size % SIZE_STEP == 0,
             "first_image_size": SIZE_STEP <= self.first_image_size <= self.last_size,
-            "last_image_size": self.last_size % SIZE_STEP == 0,
+            "last_image_size": self.last_image_size % SIZE_STEP == 0,
             "epochs": self.epochs >= 1,
             "batch_size": self.batch_size >= 2,
             "learning_rate": 0 < self.learning_rate < 1,
