@@ -48,7 +48,7 @@ def add(folder, data, predictions) -> None:
         DatasetError: the dataset, or an image of it, cannot be used.
         TrainingError: the predictions are no such table or of other images.
     """
-    classifier = Classifier.load(folder, "float")
+    classifier = Classifier.load(folder)
     description = classifier.description
     table = dataset.split(dataset.read(data))
     found, truth = _matched(predictions, table, description.diagnoses)

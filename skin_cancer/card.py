@@ -203,11 +203,7 @@ learning via logit adjustment", section 4.2): what the network learns means all 
 equally frequent; the log class shares are added to the bias of its head when the bundle is
 written. The weights are a running average, rounded to float16.
 
-{minutes:.0f} minutes on {machine}, with {versions}; code at commit `{commit}`.{first_stage}
-
-| epoch | pixels | seconds | loss | accuracy on augmented training images |{validation_head}
-|---|---|---|---|---|{validation_rule}
-{history}
+{trained}{history}
 
 ## Intended use
 
@@ -328,10 +324,9 @@ def model_card(description) -> str:
         description: a `bundle.Description`.
     """
     training = description.training
-    provenance, history = training["provenance"], training["history"]
+    provenance = training["provenance"]
     source = DATASETS[provenance.get("dataset", "HAM10000")]
     rarest = min(description.prior, key=description.prior.get)
-    validated = "validation_balanced_accuracy" in history[0]
     results = [result(title, measured) for title, measured in description.metrics.items()]
     text = TEMPLATE.format(
         name=description.name,
@@ -342,14 +337,11 @@ def model_card(description) -> str:
         results="\n\n".join(results) or "Not measured yet: `python -m skin_cancer.evaluation`.",
         studies="\n\n".join(_studies(description.studies)) or "No trainings were compared.",
         held_out=_held_out(training["recipe"]),
-        first_stage=_first_stage(training.get("start")),
         recipe=_recipe(training["recipe"]),
         smoothing=training["recipe"]["label_smoothing"],
         start=_start(training),
-        minutes=_minutes(training),
-        history="\n".join(_epoch(row) for row in history),
-        validation_head=" balanced accuracy on the validation images |" if validated else "",
-        validation_rule="---|" if validated else "",
+        trained=_trained(training),
+        history=_history(training["history"]),
         source=source.origin,
         licence=source.licence,
         uses=source.uses,
@@ -363,9 +355,6 @@ def model_card(description) -> str:
         picture=" x ".join(str(side) for side in provenance["picture_size"]),
         images=provenance["images"],
         lesions=provenance["lesions"],
-        machine=provenance["machine"],
-        versions=", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
-        commit=provenance["git_commit"],
         data=provenance["data_sha256"],
         **_of_doubt(description.doubt, training["recipe"], source, len(description.diagnoses)),
     )
@@ -443,26 +432,40 @@ def _held_out(recipe):
     return f"{apart} Fold {recipe['fold']} was kept for validation."
 
 
-def _minutes(training):
-    return sum(row["seconds"] for row in training["history"]) / 60
-
-
-def _first_stage(training):
-    """Return how the weights were trained that this training went on from, or nothing."""
-    if training is None:
-        return ""
+def _trained(training):
+    """Return how long it took and where, and the same of the trainings that it went on from."""
     provenance = training["provenance"]
-    return (
-        f"\n\nIt went on from weights of this recipe: {_recipe(training['recipe'])}. "
-        f"They took {_minutes(training):.0f} minutes on {provenance['images']:,} images; code at "
-        f"commit `{provenance['git_commit']}`.{_first_stage(training.get('start'))}"
+    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
+    minutes = sum(row["seconds"] for row in training["history"]) / 60
+    text = (
+        f"{minutes:.0f} minutes on {provenance['machine']}, with {versions}"
+        if training["history"]
+        else "Nothing was trained after the mean was taken"
     )
+    text += f"; {provenance['images']:,} images; code at commit `{provenance['git_commit']}`."
+    starts = training.get("starts", [])
+    if len(starts) > 1:
+        text += f"\n\nIt went on from the mean of the weights of {len(starts)} networks."
+    for start in starts:
+        one = "One of them" if len(starts) > 1 else "It went on from weights"
+        text += f"\n\n{one} of this recipe: {_recipe(start['recipe'])}. {_trained(start)}"
+    return text
+
+
+def _history(epochs):
+    if not epochs:
+        return ""
+    validated = "validation_balanced_accuracy" in epochs[0]
+    head = "| epoch | pixels | seconds | loss | accuracy on augmented training images |"
+    head += " balanced accuracy on the validation images |" if validated else ""
+    rule = "|---" * (5 + validated) + "|"
+    return "\n\n" + "\n".join([head, rule, *map(_epoch, epochs)])
 
 
 def _start(training):
     recipe = training["recipe"]
-    if "start" in training:
-        return _start(training["start"])
+    if "starts" in training:
+        return _start(training["starts"][0])
     if recipe["start_weights"] == "random":
         return "They started from random values."
     if recipe["backbone"].startswith("efficientnet_lite"):

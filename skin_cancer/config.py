@@ -26,11 +26,16 @@ class TrainingConfig:
     data: str = _option("", "dataset folder, or sample; without it ISIC_DATA_DIR")
     output: str = _option("runs/training", "folder for checkpoint and bundle")
     backbone: str = _option("efficientnet_lite0", "EfficientNet-Lite or keras.applications name")
-    start_weights: str = _option("imagenet", "imagenet, random, or a bundle to go on from")
+    start_weights: str = _option(
+        "imagenet",
+        "imagenet, random, or a bundle to go on from; several with commas between: their mean",
+    )
     image_size: int = _option(224, "side in pixels of the network's input")
     first_image_size: int = _option(128, "side in pixels of the first epoch's crops")
     last_image_size: int = _option(0, "side of the last epochs' crops; 0 for that of the input")
-    epochs: int = _option(12, "times as many views as there are training images")
+    epochs: int = _option(
+        12, "times as many views as there are training images; 0 for the mean of bundles alone"
+    )
     batch_size: int = _option(32, "images a step")
     learning_rate: float = _option(7e-4, "highest learning rate of AdamW")
     weight_decay: float = _option(0.02, "decoupled weight decay of AdamW")
@@ -61,7 +66,7 @@ class TrainingConfig:
             "image_size": self.image_size >= SIZE_STEP and self.image_size % SIZE_STEP == 0,
             "first_image_size": SIZE_STEP <= self.first_image_size <= self.last_size,
             "last_image_size": self.last_image_size % SIZE_STEP == 0,
-            "epochs": self.epochs >= 1,
+            "epochs": self.epochs >= 1 or (self.epochs == 0 and len(self.starts) > 1),
             "batch_size": self.batch_size >= 2,
             "learning_rate": 0 < self.learning_rate < 1,
             "weight_decay": 0 <= self.weight_decay < 1,
@@ -88,6 +93,11 @@ class TrainingConfig:
                 "fold, a source or nothing is left out; the holdout is apart, or included where "
                 "nothing else is left out."
             )
+
+    @property
+    def starts(self) -> list[str]:
+        """The start weights, one by one."""
+        return self.start_weights.split(",")
 
     @property
     def last_size(self) -> int:

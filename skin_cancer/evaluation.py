@@ -255,24 +255,30 @@ def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | N
     description = classifier.description
     table = read_part(data, part, description.training)
     probabilities = predict_table(classifier, table, views)
-    graph = graph or description.default_graph
     measured = metrics.measure(table, probabilities, description.diagnoses, description.prior)
-    if graph != "float":
+    if (graph or description.default_graph) != "float":
         plain = predict_table(Classifier.load(folder, "float"), table, views)
         measured["against float"] = metrics.difference(
             table, probabilities, plain, description.diagnoses
         )
-    return {**measured, **how_measured(table, part, views, graph)}
+    return {**measured, **how_measured(description, table, part, views, graph)}
 
 
-def how_measured(table: pd.DataFrame, part: str, views: int, graph: str) -> dict:
+def how_measured(
+    description: bundle.Description,
+    table: pd.DataFrame,
+    part: str,
+    views: int = 1,
+    graph: str | None = None,
+) -> dict:
     """Return title and command of a measurement, for the measures and the model card."""
     title = f"{dataset.title(table)}, {f'fold {part}' if part.isdigit() else part}"
     title += "" if views == 1 else f", {views} views"
-    title += "" if graph == "float" else f", {graph} graph"
+    title += f", {graph} graph" if graph else ""
     command = f"python -m skin_cancer.evaluation --bundle BUNDLE --data DATA --part {part}"
     command += "" if views == 1 else f" --views {views}"
-    command += "" if graph == "float" else f" --graph {graph}"
+    command += f" --graph {graph}" if graph else ""
+    graph = graph or description.default_graph
     return {"title": title, "command": command, "views": views, "graph": graph}
 
 

@@ -80,7 +80,8 @@ def train(config: TrainingConfig):
     pictures = Pictures(training)
     while len(record["history"]) < config.epochs:
         _train_epoch(network, config, training, pictures, validation, record)
-    network.optimizer.finalize_variable_values(network.trainable_weights)
+    if config.epochs:
+        network.optimizer.finalize_variable_values(network.trainable_weights)
     if len(validation):
         _write_predictions(network, config, validation)
     return network, record, training
@@ -197,41 +198,50 @@ def accuracy(labels, logits):
 def start_network(config: TrainingConfig, classes: int):
     """Build the network for so many classes with the start weights that the config names.
 
-    Its logits mean all diagnoses to be equally frequent.
+    Its logits mean all diagnoses to be equally frequent. Of several bundles, trained on from the
+    same weights, it has the mean (Wortsman et al. 2022, "Model soups", section 2).
 
     Raises:
-        BundleError: the bundle to start from is damaged.
+        BundleError: a bundle to start from is damaged.
         TrainingError: there are no such start weights, they have seen the validation fold, or
             there is no such backbone.
     """
-    path = Path(config.start_weights) / bundle.KERAS_MODEL
-    if config.start_weights not in START_WEIGHTS:
-        _check_start(config, path)
+    from_bundles = config.start_weights not in START_WEIGHTS
+    folders = [Path(start) for start in config.starts] if from_bundles else []
+    for folder in folders:
+        _check_start(config, folder)
     try:
         network = build_network(config.backbone, classes, START_WEIGHTS.get(config.start_weights))
-        if config.start_weights not in START_WEIGHTS:
-            network.set_weights(keras.models.load_model(path, compile=False).get_weights())
-            prior = list(bundle.read(path.parent).prior.values())
-            _add_to_bias(network, -np.log(prior))
+        if folders:
+            weights = [_weights(network, folder) for folder in folders]
+            network.set_weights([np.mean(parts, axis=0) for parts in zip(*weights, strict=True)])
     except ValueError as error:
         raise TrainingError(f"The network cannot start: {error}") from error
     return network
 
 
-def _check_start(config, path):
-    if not path.is_file():
+def _weights(network, folder):
+    """Return the weights of a bundle whose logits are to mean all diagnoses equally frequent."""
+    saved = keras.models.load_model(folder / bundle.KERAS_MODEL, compile=False)
+    network.set_weights(saved.get_weights())
+    _add_to_bias(network, -np.log(list(bundle.read(folder).prior.values())))
+    return network.get_weights()
+
+
+def _check_start(config, folder):
+    if not (folder / bundle.KERAS_MODEL).is_file():
         raise TrainingError(
-            f"start_weights={config.start_weights!r} is neither 'imagenet', 'random' nor the "
-            "folder of a bundle with a Keras model."
+            f"start_weights={str(folder)!r} is neither 'imagenet', 'random' nor the folder of a "
+            "bundle with a Keras model."
         )
     held_out = ("fold", "source", "holdout")
-    theirs = bundle.read(path.parent).training["recipe"]
+    theirs = bundle.read(folder).training["recipe"]
     kept = {name: theirs.get(name, getattr(TrainingConfig, name)) for name in held_out}
     ours = {name: getattr(config, name) for name in held_out}
     trained_on_all = {"fold": None, "source": "", "holdout": "included"}
     if ours not in (kept, trained_on_all, {**kept, "fold": None, "source": ""}):
         raise TrainingError(
-            f"start_weights={config.start_weights!r} has seen what {ours} keeps apart; its own "
+            f"start_weights={str(folder)!r} has seen what {ours} keeps apart; its own "
             f"training kept {kept}. Take the same, or other start weights."
         )
 
@@ -357,7 +367,7 @@ def export_bundle(config: TrainingConfig, network, record: dict, training: pd.Da
     name = Path(config.output).resolve().name
     codes = dataset.codes(training)
     prior = dict(zip(codes, class_prior(training).tolist(), strict=True))
-    trained = record | _start_training(config)
+    trained = record | _trainings_before(config)
     description = bundle.Description(name, codes, config.image_size, "float", prior, trained, {})
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch)
@@ -367,11 +377,11 @@ def export_bundle(config: TrainingConfig, network, record: dict, training: pd.Da
     return folder
 
 
-def _start_training(config):
-    """Return how the bundle that the training went on from was trained, if it did."""
+def _trainings_before(config):
+    """Return how the bundles that the training went on from were trained, if it did."""
     if config.start_weights in START_WEIGHTS:
         return {}
-    return {"start": bundle.read(config.start_weights).training}
+    return {"starts": [bundle.read(start).training for start in config.starts]}
 
 
 def _add_to_bias(network, values):

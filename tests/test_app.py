@@ -3,6 +3,7 @@ import html
 import io
 import re
 from dataclasses import replace
+from datetime import datetime
 
 import cv2
 import numpy as np
@@ -49,8 +50,9 @@ def bare(tmp_path):
 
 def send(shown, *files):
     """Hand over files that come together, each in one chunk."""
+    batch = shown.upload._seen + 1
     for i, (name, content) in enumerate(files):
-        message = {"name": name, "size": len(content), "offset": 0, "first": i == 0, "number": i}
+        message = {"name": name, "size": len(content), "offset": 0, "batch": batch, "number": i}
         shown.upload._handle_custom_msg(message, [memoryview(content)])
 
 
@@ -123,6 +125,28 @@ def test_a_poor_picture_gets_its_sentence_and_the_next_one_none(shown, picture, 
     assert 'role="alert"' not in shown.answer.value
 
 
+def test_another_prevalence_may_name_a_diagnosis_outside_the_prediction_set(familiar, classifier):
+    probabilities = dict.fromkeys(familiar.prediction.probabilities, 0.05) | {"NV": 0.7}
+    told = changed(familiar, probabilities=probabilities, prediction_set=("MEL",))
+    assert answer.headline(told) == "Most likely melanocytic nevus; melanoma cannot be excluded"
+    said = words(answer.answer_html(told))
+    assert "Likely enough to be named: melanocytic nevus and melanoma." in said
+    text = report.report(told, classifier.description, datetime.now().astimezone())
+    assert "What speaks for melanocytic nevus" in text
+    assert "What speaks for melanoma" in text
+
+
+def test_an_unknown_kind_is_never_given_a_diagnosis_in_words(shown, picture):
+    send(shown, ("lesion.jpg", picture), ("house.jpg", encoded(photograph())))
+    assert shown.status.value == f"house.jpg: {answer.UNKNOWN}; doubtful."
+    last = shown.overview.rows[-1]
+    assert (last["name"], last["diagnosis"], last["malignancy"]) == (
+        "house.jpg",
+        "unknown kind",
+        "",
+    )
+
+
 def test_reasons_for_doubt_come_before_the_diagnosis_and_are_text(familiar):
     said = answer.answer_html(changed(familiar, quality={"dark": "The picture is <too> dark."}))
     assert said.index("The picture is &lt;too&gt; dark.") < said.index("<h2>")
@@ -178,14 +202,14 @@ def test_five_confirmed_cases_are_linked_and_nothing_of_them_is_fetched(shown, p
     assert len(cases) == 5
     for case in cases:
         name = BY_CODE[case.diagnosis].name
-        assert f"{name} {case.image_id} {percent(case.similarity)}" in said
+        assert f"{name} {case.image_id} {1 - case.similarity:.2f}" in said
         assert f'href="https://api.isic-archive.com/images/{case.image_id}/"' in shown.cases.value
     assert shown.cases.value.count('target="_blank" rel="noopener noreferrer"') == 5
     for word in ("<img", "src=", "url("):
         assert word not in shown.cases.value
 
 
-def test_confirmed_cases_are_escaped_and_never_less_than_nothing_alike(familiar):
+def test_confirmed_cases_are_escaped(familiar):
     class Stub:
         def similar(self, _features, _count):
             return [Case('"><b>id</b>', "lesion", "VASC", -0.2)]
@@ -193,7 +217,7 @@ def test_confirmed_cases_are_escaped_and_never_less_than_nothing_alike(familiar)
     read = replace(familiar.reading, prediction=replace(familiar.prediction, doubt=Stub()))
     said = answer.cases_html(read)
     assert "<b>" not in said
-    assert "<td>0 %</td>" in said
+    assert "<td>1.20</td>" in said
 
 
 def test_a_bundle_without_doubt_shows_neither_verdict_nor_cases(bare, picture):
@@ -348,8 +372,7 @@ def test_file_names_are_text(shown, picture):
     name = "<img src=x onerror=alert(1)>.jpg"
     for content in (picture, b"no picture"):
         send(shown, (name, content))
-        for part in (shown.status, shown.refused, shown.answer):
-            assert "<img" not in part.value
+    assert "<img" not in shown.answer.value  # status and refusals are set as text by the page
     assert "&lt;img" in shown.answer.value
     assert "<img src=x" not in shown._report()[2]
 
@@ -372,11 +395,47 @@ def test_an_unexpected_error_is_logged_and_said_plainly(shown, picture, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(shown._classifier, "predict", fail)
         send(shown, ("lesion.jpg", picture))
-    assert page.FAILED in shown.refused.value
+    assert shown.refused.value == f"lesion.jpg: {page.FAILED}"
     assert "secret detail" not in shown.refused.value
     assert "secret detail" in caplog.text
     send(shown, ("lesion.jpg", picture))
     assert is_shown(shown.result)
+
+
+def test_what_cannot_be_drawn_is_refused_and_the_others_stay(shown, picture, monkeypatch):
+    def fail(_mask):
+        raise RuntimeError("secret detail")
+
+    send(shown, ("text.jpg", b"only text"))
+    with monkeypatch.context() as patch:
+        patch.setattr(reading.lesion, "measures", fail)
+        send(shown, ("a.jpg", b"only text"), ("lesion.jpg", picture))
+    assert [line.split(":")[0] for line in shown.refused.value.splitlines()] == [
+        "a.jpg",
+        "lesion.jpg",
+    ]
+    assert shown.readings == {}
+    send(shown, ("lesion.jpg", picture))
+    assert is_shown(shown.result)
+
+
+def test_a_setting_changes_what_is_said_and_sends_no_picture_again(shown, picture):
+    send(shown, ("lesion.jpg", picture))
+    before = shown.evidence.shown
+    sent = []
+    shown.evidence.observe(lambda change: sent.append(change["name"]), ["shown", "probabilities"])
+    shown.prevalence.value = "Screening"
+    assert sent == ["probabilities"]
+    assert shown.evidence.shown == before
+
+
+def test_an_unexpected_failure_to_load_is_said_plainly(monkeypatch, caplog):
+    def fail(_folder):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(page.Classifier, "load", fail)
+    assert app.build().children[-1].value == page.NO_MODEL
+    assert "secret detail" in caplog.text
 
 
 def test_a_bundle_that_cannot_be_loaded_is_said_on_the_page(tmp_path, monkeypatch):
@@ -391,10 +450,10 @@ def test_another_bundle_by_its_folder(monkeypatch):
 
 
 def test_the_evidence_holds_a_heatmap_for_each_diagnosis(familiar):
-    content = evidence.content(familiar)
+    content = evidence.content(1, familiar.reading)
     side = content["side"]
     heat = np.frombuffer(content["heat"], np.uint8).reshape(-1, side, side)
-    assert len(heat) == len(content["names"]) == len(content["probabilities"]) == 7
+    assert len(heat) == len(content["names"]) == len(evidence.probabilities(familiar)) == 7
     for sent, heatmap in zip(heat, familiar.prediction.heatmaps.values(), strict=True):
         small = cv2.resize(heatmap, (side, side), interpolation=cv2.INTER_AREA)
         assert np.abs(sent / 255 - small).max() < 0.01
@@ -456,7 +515,7 @@ def test_the_report_holds_everything_and_asks_no_host(shown, picture):
     ):
         assert wanted in said
     assert re.search(r"\d\d \w+ 20\d\d, \d\d:\d\d", said)
-    assert text.count("data:image/jpeg;base64,") == 1 + len(told.prediction.prediction_set)
+    assert text.count("data:image/jpeg;base64,") == 1 + len(answer.named(told.prediction))
     assert not re.search(r'(src|href)="(?!data:|https://api\.isic-archive\.com/images/ISIC_)', text)
     assert "default-src 'none'" in text
     assert "<script" not in text
@@ -465,15 +524,19 @@ def test_the_report_holds_everything_and_asks_no_host(shown, picture):
 def test_the_table_as_csv(shown, picture):
     send(shown, ("=1+1.jpg", picture), ("house, old.jpg", encoded(photograph())))
     name, kind, text = shown._table()
-    rows = list(csv.DictReader(io.StringIO(text)))
+    assert text.startswith("\ufeff")
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
     assert (name, kind) == ("skin lesions.csv", "text/csv")
     assert {row["file"] for row in rows} == {"'=1+1.jpg", "house, old.jpg"}
     for row, number in zip(rows, (each["number"] for each in shown.overview.rows), strict=True):
         told = shown.opinion(number)
-        assert row["diagnosis"] == told.prediction.diagnosis
-        assert float(row["malignant or precursor"]) == pytest.approx(
-            told.prediction.malignancy, abs=1e-4
-        )
+        if told.reading.strange:
+            assert row["diagnosis"] == row["malignant or precursor"] == row["suspicious"] == ""
+            assert "unlike" in row["warnings"]
+        else:
+            assert row["diagnosis"] == told.prediction.diagnosis
+            malignancy = float(row["malignant or precursor"])
+            assert malignancy == pytest.approx(told.prediction.malignancy, abs=1e-4)
         assert sum(float(row[code]) for code in told.prediction.probabilities) == pytest.approx(
             1, abs=1e-3
         )
@@ -515,10 +578,10 @@ class Stream:
             lambda: self.events.append("example"),
             lambda: self.events.append("ready"),
         )
-        monkeypatch.setattr(self.upload, "send", lambda answer: self.more.append(answer["more"]))
+        monkeypatch.setattr(self.upload, "send", lambda sent: self.more.append(sent.get("more")))
 
     def chunk(self, content, offset, size, **values):
-        message = {"name": "a", "size": size, "offset": offset, "first": True, "number": 1}
+        message = {"name": "a", "size": size, "offset": offset, "batch": 1, "number": 1}
         self.upload._handle_custom_msg({**message, **values}, [memoryview(content)])
 
 
@@ -556,8 +619,24 @@ def test_a_file_that_does_not_arrive_whole_is_refused_and_the_next_is_taken(stre
     for chunk in chunks:
         stream.chunk(*chunk)
     assert app.upload.INCOMPLETE in stream.refused[-1]
-    stream.chunk(b"whole", 0, 5)
+    stream.chunk(b"whole", 0, 5, batch=2)
     assert stream.received == [("a", b"whole", True)]
+
+
+def test_what_is_on_its_way_is_forgotten_and_what_comes_later_is_taken(stream):
+    stream.chunk(b"abc", 0, 9)
+    stream.upload.forget()
+    stream.chunk(b"defghi", 3, 9)
+    stream.chunk(b"next", 0, 4)
+    assert stream.received == stream.refused == []
+    stream.chunk(b"whole", 0, 5, batch=2)
+    assert stream.received == [("a", b"whole", True)]
+
+
+def test_only_the_first_of_a_batch_begins_anew(stream):
+    for batch in (1, 1, 2):
+        stream.chunk(b"whole", 0, 5, batch=batch)
+    assert [first for *_, first in stream.received] == [True, False, True]
 
 
 def test_a_new_file_replaces_one_that_broke_off(stream):
@@ -576,7 +655,7 @@ def test_messages_that_no_page_sends_are_ignored(stream, message):
 
 
 def test_the_page_says_when_it_is_there_and_when_an_example_is_asked_for(stream):
-    for event in ("ready", "example"):
+    for event in ("ready", "alive", "example"):
         stream.upload._handle_custom_msg({"event": event}, [])
     assert stream.events == ["ready", "example"]
 

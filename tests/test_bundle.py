@@ -154,7 +154,7 @@ def test_litert_equals_keras(network, squares, monkeypatch):
     """Up to float16, to which the graph's weights are rounded after normalisation is folded in."""
     logits = network.predict(squares.astype("float32"), verbose=0)
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
-    classifier = Classifier.load()
+    classifier = Classifier.load(graph="float")
     monkeypatch.setattr(classifier, "_doubt", None)  # the logits before calibration
     for square, row in zip(squares, expected, strict=True):
         ours = classifier.predict(square, prior="training").probabilities
@@ -166,7 +166,7 @@ def test_maps_equal_grad_cam_by_gradients(network, squares):
     import tensorflow as tf
 
     trunk = keras.Model(network.inputs[0], network.get_layer("pool").input)
-    classifier = Classifier.load()
+    classifier = Classifier.load(graph="float")
     for square in squares:
         feature_map = trunk(square[None].astype("float32"))
         with tf.GradientTape(persistent=True) as tape:

@@ -118,7 +118,7 @@ def test_with_doubt_it_says_how_far_an_answer_can_be_trusted(shipped):
 @pytest.mark.parametrize("doubt", [{}, DOUBT])
 def test_a_model_of_drawings_speaks_of_no_patients_data(shipped, doubt):
     training = trained_as(shipped, {"start_weights": "random"}, dataset="synthetic sample")
-    del training["start"]
+    del training["starts"]
     text = plain(written(shipped, training=training, metrics={}, studies={}, doubt=doubt))
     assert "lesions of the synthetic sample" in text
     assert "HAM10000" not in text

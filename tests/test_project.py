@@ -89,8 +89,8 @@ def test_notebook_is_a_few_thin_cells():
 def test_modules_import_only_from_those_above_them():
     order = [
         *("errors", "diagnoses", "imaging", "lesion", "quality", "card", "bundle", "doubt"),
-        *("classifier", "sample", "app/reading", "app/answer", "app/report", "app/upload"),
-        *("app/evidence", "app/overview", "app/save", "app/page"),
+        *("classifier", "sample", "app/reading", "app/answer", "app/report", "app/live"),
+        *("app/upload", "app/evidence", "app/overview", "app/save", "app/page"),
         *("download", "dataset", "augmentation", "config"),
         *("calibration", "batches", "network", "training", "metrics", "strangers"),
         *("evaluation", "recipe"),

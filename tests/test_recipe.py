@@ -175,16 +175,23 @@ def test_folds_are_compared_one_by_one_and_together(ham10000, tmp_path, monkeypa
 
 
 def test_stages_of_one_network_run_one_after_the_other(ham10000, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "STARTS", ("first",))
+    monkeypatch.setattr(recipe, "STARTS", ("first", "second"))
     trainings = {
-        "second": {**SMALL, "start_weights": "first", "normalisation": "frozen"},
+        "mean": {**SMALL, "start_weights": ("first", "second"), "epochs": 0},
+        "second": {**SMALL, "start_weights": ("first",), "normalisation": "frozen"},
         "first": SMALL,
     }
     recipe.run(trainings, tmp_path, ham10000, jobs=2)
-    start = bundle.read(tmp_path / "second" / "bundle").training["start"]
-    assert start == bundle.read(tmp_path / "first" / "bundle").training
+    first, second, mean = (
+        bundle.read(tmp_path / name / "bundle").training for name in ("first", "second", "mean")
+    )
+    assert second["starts"] == [first]
+    assert mean["starts"] == [first, second]
     card = (tmp_path / "second" / "bundle" / bundle.CARD).read_text()
     assert "It went on from weights of this recipe: backbone efficientnet_lite0" in card
+    card = (tmp_path / "mean" / "bundle" / bundle.CARD).read_text()
+    assert "It went on from the mean of the weights of 2 networks." in card
+    assert "Nothing was trained after the mean was taken" in card
 
 
 def test_what_ships_carries_the_figures_of_its_twin(tiny_run, tmp_path):

@@ -235,6 +235,27 @@ def test_training_can_start_from_a_bundle(tiny_run):
     assert bias == pytest.approx(their_bias - np.log(prior), abs=1e-5)
 
 
+def test_training_can_start_from_the_mean_of_bundles(tiny_run, tmp_path):
+    folders = tiny_run / "bundle", shutil.copytree(tiny_run / "bundle", tmp_path / "other")
+    saved = keras.models.load_model(folders[1] / bundle.KERAS_MODEL, compile=False)
+    saved.set_weights([weight + 1 for weight in saved.get_weights()])
+    saved.save(folders[1] / bundle.KERAS_MODEL)
+    bundle.write(folders[1], bundle.read(folders[0]), folders[1])
+    one, mean = (
+        training.start_network(TrainingConfig(start_weights=start), 7).get_weights()
+        for start in (str(folders[0]), ",".join(map(str, folders)))
+    )
+    for ours, theirs in zip(mean, one, strict=True):
+        assert ours == pytest.approx(theirs + 0.5, abs=1e-5)
+
+
+@pytest.mark.parametrize("start", ["imagenet", "one/bundle"])
+def test_nothing_to_train_is_only_for_a_mean(start):
+    with pytest.raises(TrainingError, match="epochs=0"):
+        TrainingConfig(start_weights=start, epochs=0)
+    assert TrainingConfig(start_weights="one/bundle,another/bundle", epochs=0).epochs == 0
+
+
 def test_start_weights_that_have_seen_the_validation_fold(tiny_run):
     config = TrainingConfig(start_weights=str(tiny_run / "bundle"), fold=3)
     with pytest.raises(TrainingError, match="has seen what"):

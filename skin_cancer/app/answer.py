@@ -11,6 +11,7 @@ from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.doubt import UNFAMILIAR
 
 UNUSUAL = UNFAMILIAR / 2
+UNKNOWN = "Unlike anything the model has learnt"
 ARCHIVE = "https://api.isic-archive.com/images/"
 
 
@@ -22,7 +23,7 @@ def answer_html(opinion: Opinion) -> str:
 <section class="sc-answer{" sc-strange" if strange else ""}" aria-label="Result">
   <p class="sc-small">{html.escape(reading.name)}</p>
   {_warnings(prediction.warnings)}
-  <h2>{"Unlike anything the model has learnt" if strange else conclusion(prediction)}</h2>
+  <h2>{html.escape(headline(opinion))}</h2>
   {_if_it_is_one(prediction) if strange else verdict_html(opinion)}
   {_bars(prediction)}
   {"" if strange else f"<p>{html.escape(BY_CODE[prediction.diagnosis].meaning)}</p>"}
@@ -35,10 +36,22 @@ def answer_html(opinion: Opinion) -> str:
 </section>"""
 
 
+def headline(opinion: Opinion) -> str:
+    """Return the answer in one line, as plain text."""
+    return UNKNOWN if opinion.reading.strange else conclusion(opinion.prediction)
+
+
+def named(prediction: Prediction) -> tuple[str, ...]:
+    """Return the ISIC codes that an answer names: the most probable, then its prediction set.
+
+    The sets do not depend on the prior, the most probable diagnosis does: it may be in none.
+    """
+    return tuple(dict.fromkeys((prediction.diagnosis, *prediction.prediction_set)))
+
+
 def conclusion(prediction: Prediction) -> str:
-    """Return the most probable diagnosis and what else is in the prediction set, in words."""
-    first = prediction.diagnosis
-    others = [code for code in prediction.prediction_set if code != first]
+    """Return the most probable diagnosis and what else is in the prediction set, as plain text."""
+    first, *others = named(prediction)
     feared = [code for code in others if BY_CODE[code].malignant]
     harmless = [code for code in others if code not in feared]
     words = f"Most likely {BY_CODE[first].name}"
@@ -46,7 +59,7 @@ def conclusion(prediction: Prediction) -> str:
         words += f"; {_named(feared)} cannot be excluded"
     elif harmless:
         words += f"; {_named(harmless)} {'is' if len(harmless) == 1 else 'are'} possible too"
-    return html.escape(words)
+    return words
 
 
 def verdict_html(opinion: Opinion) -> str:
@@ -85,10 +98,11 @@ def cases_html(reading: Reading) -> str:
 <table class="sc-cases">
   <caption>Most similar confirmed cases</caption>
   <thead><tr><th scope="col">Diagnosis</th><th scope="col">ISIC Archive</th>
-  <th scope="col">Similarity</th></tr></thead>
+  <th scope="col">Distance</th></tr></thead>
   <tbody>{"".join(_case(case) for case in reading.prediction.similar())}</tbody>
 </table>
-<p class="sc-small">From the training images. A link opens the public archive; until then nothing
+<p class="sc-small">From the training images. Distance 0: alike in all that the model sees; 1: in
+nothing. A link opens the public archive; until then nothing
 is fetched from there.</p>"""
 
 
@@ -98,7 +112,7 @@ def _case(case):
     return (
         f'<tr><th scope="row">{html.escape(BY_CODE[case.diagnosis].name)}</th><td>'
         f'<a href="{address}" target="_blank" rel="noopener noreferrer">{number}</a></td>'
-        f"<td>{percent(max(0.0, case.similarity))}</td></tr>"
+        f"<td>{1 - case.similarity:.2f}</td></tr>"
     )
 
 
@@ -153,9 +167,9 @@ def _if_it_is_one(prediction):
 def _set(prediction, strange):
     if strange or not prediction.prediction_set:
         return ""  # the sets were measured on familiar pictures
-    names = html.escape(_named(prediction.prediction_set))
-    return f"""<p class="sc-small">Likely enough to be named: {names}. In nine of ten lesions the
-  true diagnosis is meant to be among those so named.</p>"""
+    names = html.escape(_named(named(prediction)))
+    return f"""<p class="sc-small">Likely enough to be named: {names}. In at least nine of ten
+  lesions the true diagnosis is meant to be among those so named.</p>"""
 
 
 def _familiarity(unfamiliarity):

@@ -5,6 +5,7 @@ const SHEET = `<div class="sc-view" tabindex="0" role="group">
 </div>`;
 
 const MARKUP = `
+<h3>What in the picture says so</h3>
 <div class="sc-pair">
   <figure data-plain>${SHEET}<figcaption>The square that was read</figcaption></figure>
   <figure data-heat>${SHEET}<figcaption></figcaption></figure>
@@ -12,8 +13,8 @@ const MARKUP = `
 <div class="sc-scale"><span>weak</span><div></div><span>strongest evidence</span></div>
 <div class="sc-controls">
   <label><span>Evidence for</span><select></select></label>
-  <label><span>Heatmap</span><input type="range" data-opacity min="0" max="100" step="5" value="60"><output></output></label>
-  <label><span>Zoom</span><input type="range" data-zoom min="1" max="5" step="0.25" value="1"><output></output></label>
+  <label><span>Heatmap</span><input type="range" data-opacity aria-label="Heatmap" min="0" max="100" step="5" value="60"><output></output></label>
+  <label><span>Zoom</span><input type="range" data-zoom aria-label="Zoom" min="1" max="5" step="0.25" value="1"><output></output></label>
   <label class="sc-check"><input type="checkbox" data-outline checked> Outline of the lesion</label>
 </div>`;
 
@@ -100,17 +101,26 @@ function render({ model, el }) {
   const draw = () => {
     for (const svg of all("svg")) svg.toggleAttribute("hidden", !outline.checked);
   };
+  const label = () => {
+    const { names = [] } = model.get("shown");
+    const words = model.get("probabilities");
+    for (const [i, option] of [...choice.options].entries()) option.label = `${names[i]}, ${words[i]}`;
+  };
+  const empty = () => {
+    for (const image of all("img")) image.removeAttribute("src");
+    canvas.width = canvas.height = 0;
+  };
   const show = () => {
     const shown = model.get("shown");
     URL.revokeObjectURL(address);
-    if (!shown.names) return;
+    if (!shown.names) return empty();
     address = URL.createObjectURL(new Blob([shown.picture], { type: "image/jpeg" }));
     for (const image of all("img")) image.src = address;
     for (const svg of all("svg")) svg.replaceChildren(...shown.outlines.map(polygon));
-    choice.replaceChildren(...shown.names.map((name, i) => new Option(`${name}, ${shown.probabilities[i]}`)));
+    choice.replaceChildren(...shown.names.map((name) => new Option(name)));
     choice.selectedIndex = shown.first;
     zoom.value = 1;
-    for (const update of [choose, fade, enlarge, draw]) update();
+    for (const update of [label, choose, fade, enlarge, draw]) update();
   };
 
   choice.addEventListener("change", choose);
@@ -118,9 +128,11 @@ function render({ model, el }) {
   zoom.addEventListener("input", enlarge);
   outline.addEventListener("change", draw);
   model.on("change:shown", show);
+  model.on("change:probabilities", label);
   show();
   return () => {
     model.off("change:shown", show);
+    model.off("change:probabilities", label);
     URL.revokeObjectURL(address);
   };
 }

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import traitlets
 
-from skin_cancer.app.reading import Opinion
+from skin_cancer.app.reading import Opinion, Reading
 from skin_cancer.app.report import palette
 from skin_cancer.classifier import percent
 from skin_cancer.diagnoses import BY_CODE
@@ -20,33 +20,43 @@ class Evidence(anywidget.AnyWidget):
 
     Attributes:
         shown: what is displayed, as `content` returns it; empty for nothing.
+        probabilities: of its diagnoses, in words; they change with the setting.
         palette: uint8 RGB (256, 3) as bytes.
     """
 
     _esm = Path(__file__).with_name("evidence.js")
     shown = traitlets.Dict().tag(sync=True)
+    probabilities = traitlets.List().tag(sync=True)
     palette = traitlets.Bytes(palette().tobytes()).tag(sync=True)
 
 
-def content(opinion: Opinion) -> dict:
-    """Return what `Evidence` shows of a reading.
+def content(number: int, reading: Reading) -> dict:
+    """Return what `Evidence` shows of a reading, whatever the setting.
+
+    Args:
+        number: of the reading on the page.
+        reading: the picture.
 
     Returns:
-        `picture`: a JPEG. `heat`: uint8 (diagnoses, side, side) as bytes. `side`. `names` and
-        `probabilities` of the diagnoses, as words. `first`: which is shown first. `outlines`: as
-        of `Reading`.
+        `number`. `picture`: a JPEG. `heat`: uint8 (diagnoses, side, side) as bytes. `side`. `names`
+        of the diagnoses. `first`: which is shown first. `outlines`: as of `Reading`.
     """
-    reading, prediction = opinion.reading, opinion.prediction
+    prediction = reading.prediction
     heatmaps = [
         (255 * cv2.resize(heatmap, (SIDE, SIDE), interpolation=cv2.INTER_AREA)).astype(np.uint8)
         for heatmap in prediction.heatmaps.values()
     ]
     return {
+        "number": number,
         "picture": reading.picture,
         "heat": np.stack(heatmaps).tobytes(),
         "side": SIDE,
         "names": [BY_CODE[code].name for code in prediction.probabilities],
-        "probabilities": [percent(p) for p in prediction.probabilities.values()],
         "first": list(prediction.probabilities).index(prediction.diagnosis),
         "outlines": reading.outlines,
     }
+
+
+def probabilities(opinion: Opinion) -> list[str]:
+    """Return the probabilities of the diagnoses in a setting, in words."""
+    return [percent(p) for p in opinion.prediction.probabilities.values()]

@@ -4,9 +4,16 @@ const MARKUP = `<div class="sc-scroll" tabindex="0" role="region" aria-label="Yo
 <table class="sc-overview">
   <caption>Your lesions, the most malignant first</caption>
   <thead><tr><th scope="col">Picture</th><th scope="col">File</th><th scope="col">Malignancy</th>
-  <th scope="col">Threshold</th><th scope="col">Most likely</th><th scope="col">Doubt</th></tr></thead>
+  <th scope="col">Most likely, and doubts</th></tr></thead>
   <tbody></tbody>
 </table></div>`;
+
+function words(first, second) {
+  const small = document.createElement("span");
+  small.className = "sc-kind";
+  small.textContent = second;
+  return second ? [first, small] : [first];
+}
 
 function line(row, opened, open) {
   const line = document.createElement("tr");
@@ -19,14 +26,15 @@ function line(row, opened, open) {
   button.type = "button";
   button.className = "sc-link";
   button.textContent = row.name;
+  button.dataset.number = row.number;
   button.setAttribute("aria-label", `Open ${row.name}`);
   if (row.number === opened) button.setAttribute("aria-current", "true");
-  button.addEventListener("click", () => open(row.number));
-  const cells = [image, button, row.malignancy, row.verdict, row.diagnosis, row.doubt];
+  line.addEventListener("click", () => open(row.number));
+  const cells = [[image], [button], words(row.malignancy, row.verdict), words(row.diagnosis, row.doubt)];
   for (const [i, content] of cells.entries()) {
     const cell = document.createElement(i === 1 ? "th" : "td");
     if (i === 1) cell.scope = "row";
-    cell.append(content);
+    cell.append(...content);
     line.append(cell);
   }
   return line;
@@ -35,12 +43,16 @@ function line(row, opened, open) {
 function render({ model, el }) {
   el.innerHTML = MARKUP;
   const body = el.querySelector("tbody");
-  const open = (number) => model.send({ open: number });
+  const open = (number) => {
+    model.send({ open: number });
+    const result = el.closest(".sc-page")?.querySelector(".sc-result");
+    if (result?.getBoundingClientRect().top > 0.7 * innerHeight) result.scrollIntoView({ behavior: "smooth" });
+  };
   const show = () => {
-    const at = [...body.querySelectorAll("button")].indexOf(document.activeElement);
+    const focused = body.contains(document.activeElement) ? document.activeElement.dataset.number : null;
     const opened = model.get("opened");
     body.replaceChildren(...model.get("rows").map((row) => line(row, opened, open)));
-    if (at >= 0) body.querySelectorAll("button")[at]?.focus();
+    if (focused) body.querySelector(`[data-number="${focused}"]`)?.focus();
   };
   model.on("change:rows change:opened", show);
   show();

@@ -32,8 +32,13 @@ class Overview(anywidget.AnyWidget):
 
 
 def ranked(opinions: Mapping[int, Opinion]) -> list[int]:
-    """Return the numbers of lesions, the most malignant first."""
-    return sorted(opinions, key=lambda number: -opinions[number].prediction.malignancy)
+    """Return the numbers of lesions, the most malignant first, those of an unknown kind last."""
+
+    def place(number):
+        told = opinions[number]
+        return told.reading.strange, -told.prediction.malignancy
+
+    return sorted(opinions, key=place)
 
 
 def rows(opinions: Mapping[int, Opinion]) -> list[dict]:
@@ -49,17 +54,17 @@ def rows(opinions: Mapping[int, Opinion]) -> list[dict]:
 
 
 def _row(number, opinion):
-    prediction, verdict = opinion.prediction, opinion.verdict
-    doubts = ["unlike the training images"] * opinion.reading.strange + list(prediction.quality)
+    prediction, verdict, strange = opinion.prediction, opinion.verdict, opinion.reading.strange
+    doubts = ["unlike the training images"] * strange + list(prediction.quality)
     said = ""
-    if verdict and not opinion.reading.strange:
-        said = "▲ suspicious" if verdict.above else "▽ below it"
+    if verdict and not strange:
+        said = "▲ suspicious" if verdict.above else "▽ below the threshold"
     return {
         "number": number,
         "thumbnail": opinion.reading.thumbnail,
         "name": opinion.reading.name,
-        "diagnosis": BY_CODE[prediction.diagnosis].name,
-        "malignancy": percent(prediction.malignancy),
+        "diagnosis": "unknown kind" if strange else BY_CODE[prediction.diagnosis].name,
+        "malignancy": "" if strange else percent(prediction.malignancy),
         "verdict": said,
         "doubt": ", ".join(doubts),
     }

@@ -1,6 +1,5 @@
 """The page: its parts, and what happens between them."""
 
-import html
 import logging
 import os
 from datetime import datetime
@@ -14,11 +13,12 @@ from skin_cancer.app import evidence, overview
 from skin_cancer.app.answer import (
     answer_html,
     cases_html,
-    conclusion,
     footer_html,
+    headline,
     measures_html,
 )
 from skin_cancer.app.evidence import Evidence
+from skin_cancer.app.live import Live
 from skin_cancer.app.overview import Overview
 from skin_cancer.app.reading import (
     PREVALENCES,
@@ -38,6 +38,7 @@ from skin_cancer.errors import ImageError, SkinCancerError
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
 STYLE = Path(__file__).with_name("page.css")
 FAILED = "Something went wrong here; the log of the server says what. Try another picture."
+NO_MODEL = "The model cannot be loaded; the log of the server says why."
 EXAMPLES = (("MEL", 38), ("NV", 30), ("BKL", 23), ("MEL", 28))  # drawn; the last is not familiar
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,10 @@ def build() -> widgets.Widget:
     """
     try:
         return Page(Classifier.load(os.environ.get(BUNDLE_VARIABLE))).root
-    except SkinCancerError as error:
+    except Exception as error:
         log.exception("no classifier")
-        return widgets.VBox([_style(), widgets.HTML(_alert(str(error)))]).add_class("sc-page")
+        sentence = str(error) if isinstance(error, SkinCancerError) else NO_MODEL
+        return widgets.VBox([_style(), Live(role="alert", value=sentence)]).add_class("sc-page")
 
 
 class Page:
@@ -72,7 +74,6 @@ class Page:
         self.opened: int | None = None
         self._count = self._examples = 0
         self._opens_next = True
-        self._refusals: list[str] = []
         self._make_parts()
         self.root = widgets.VBox(self._arranged()).add_class("sc-page")
         self._show()
@@ -83,12 +84,12 @@ class Page:
         self.upload = Upload(
             *map(safe, (self._received, self._refuse, self._draw_example, self._warm_up))
         )
-        self.status = widgets.HTML(_status("No picture yet."))
-        self.refused = widgets.HTML()
+        self.status = Live(role="status", value="No picture yet.")
+        self.refused = Live(role="alert")
         self.overview = Overview(safe(self._open))
         self.prevalence = widgets.Dropdown(
             description="Prevalence",
-            options=[(f"{name}: {words}", name) for name, (words, _) in PREVALENCES.items()],
+            options=list(PREVALENCES),
         )
         self.sensitivity = widgets.Dropdown(
             description="Threshold",
@@ -131,31 +132,36 @@ class Page:
     def _received(self, name, content, first):
         if first:
             self._begin()
-        self.status.value = _status(f"Reading {name} …")
+        self.status.value = f"Reading {name} …"
         try:
             reading = Reading.of(self._classifier, name, content)
         except ImageError as error:
             self._refuse(name, str(error), False)
+            return
+        except Exception:
+            log.exception("a picture could not be read")
+            self._refuse(name, FAILED, False)
             return
         self._count += 1
         self.readings[self._count] = reading
         if self._opens_next:
             self.opened, self._opens_next = self._count, False
         self._show()
-        said = conclusion(self.opinion(self._count).prediction)
         doubt = "; doubtful" if reading.prediction.warnings else ""
-        self.status.value = _status(f"{name}: {html.unescape(said)}{doubt}.")
+        self.status.value = f"{name}: {headline(self.opinion(self._count))}{doubt}."
 
     def _refuse(self, name, sentence, first):
         if first:
             self._begin()
-        self._refusals.append(f"{name}: {sentence}")
-        self.refused.value = _alert(*self._refusals)
-        self.status.value = _status(f"{name} was not read.")
+        self._alert(f"{name}: {sentence}")
+        self.status.value = f"{name} was not read."
+
+    def _alert(self, sentence):
+        self.refused.value = "\n".join(filter(None, [self.refused.value, sentence]))
 
     def _begin(self):
         """Forget what was said of files that came before."""
-        self._opens_next, self._refusals, self.refused.value = True, [], ""
+        self._opens_next, self.refused.value = True, ""
 
     def _open(self, number):
         if number in self.readings:
@@ -176,7 +182,8 @@ class Page:
         self.readings, self.opened = {}, None
         self._begin()
         self._show()
-        self.status.value = _status("All pictures are removed.")
+        self.upload.forget()
+        self.status.value = "All pictures are removed."
 
     def _show(self):
         opinions = {number: self.opinion(number) for number in self.readings}
@@ -197,14 +204,16 @@ class Page:
             return
         shown = opinions[self.opened]
         self.answer.value = answer_html(shown)
-        self.evidence.shown = evidence.content(shown)
+        with self.evidence.hold_sync():
+            self.evidence.shown = evidence.content(self.opened, shown.reading)
+            self.evidence.probabilities = evidence.probabilities(shown)
         self.measures.value = measures_html(shown.reading)
         self.cases.value = cases_html(shown.reading)
 
     def _report(self):
         now = datetime.now().astimezone()
         text = report(self.opinion(self.opened), self._classifier.description, now)
-        return f"skin lesion report {now:%Y-%m-%d %H.%M}.html", "text/html", text
+        return f"skin lesion report {now:%Y-%m-%d %H.%M.%S}.html", "text/html", text
 
     def _table(self):
         opinions = {number: self.opinion(number) for number in self.readings}
@@ -220,7 +229,7 @@ class Page:
             except Exception:
                 log.exception("callback failed")
                 self.status.value = ""
-                self.refused.value = _alert(FAILED)
+                self._alert(FAILED)
 
         return run
 
@@ -229,15 +238,6 @@ def _button(words, pressed):
     button = widgets.Button(description=words).add_class("sc-plain")
     button.on_click(pressed)
     return button
-
-
-def _status(text):
-    return f'<p class="sc-status" role="status">{html.escape(text)}</p>'
-
-
-def _alert(*sentences):
-    paragraphs = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
-    return f'<div class="sc-alert" role="alert">{paragraphs}</div>'
 
 
 def _style():

@@ -56,14 +56,17 @@ class Reading:
 
     @classmethod
     def of(cls, classifier: Classifier, name: str, content: bytes) -> "Reading":
-        """Read the bytes of an image file.
+        """Read the bytes of an image file and draw and measure all that is shown of it.
 
         Raises:
             ImageError: it cannot be read as a picture.
         """
         image = imaging.decode(content)
         size = min(SHOWN_SIZE, *image.shape[:2])
-        return cls(name, classifier.predict(image), imaging.centre_square(image, size))
+        reading = cls(name, classifier.predict(image), imaging.centre_square(image, size))
+        for part in ("picture", "thumbnail", "outlines", "measures", "colours"):
+            getattr(reading, part)  # what fails does so before the reading is among the others
+        return reading
 
     @property
     def strange(self) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from skin_cancer.app.answer import answer_html, cases_html, measures_html
+from skin_cancer.app.answer import answer_html, cases_html, measures_html, named
 from skin_cancer.app.reading import Opinion, jpeg
 from skin_cancer.bundle import Description
 from skin_cancer.classifier import DISCLAIMER
@@ -55,11 +55,10 @@ def report(opinion: Opinion, description: Description, now: datetime) -> str:
         now: the time to be stated, with its time zone.
     """
     reading = opinion.reading
-    codes = opinion.prediction.prediction_set or (opinion.prediction.diagnosis,)
     lines = "".join(_polygon(points) for points in reading.outlines)
     outline = f'<svg viewBox="0 0 1 1" aria-hidden="true">{lines}</svg>'
     figures = [_figure(reading.picture, "The square that was read", outline)]
-    for code in codes:
+    for code in named(opinion.prediction):
         heat = overlay(reading.square, reading.prediction.heatmaps[code], 0.6)
         figures.append(_figure(jpeg(heat), f"What speaks for {BY_CODE[code].name}", outline))
     return f"""<!DOCTYPE html>
@@ -88,13 +87,16 @@ def report(opinion: Opinion, description: Description, now: datetime) -> str:
 
 
 def table(opinions: Iterable[Opinion], description: Description) -> str:
-    """Return all lesions as comma separated values, one row a picture.
+    """Return all lesions as comma separated values, one row a picture, as spreadsheets read them.
+
+    A picture that is unlike the training images gets no diagnosis and no verdict.
 
     Args:
         opinions: what is said of each.
         description: of the bundle that said it.
     """
     file = io.StringIO()
+    file.write("\N{ZERO WIDTH NO-BREAK SPACE}")  # by which Excel knows UTF-8
     columns = ["file", "diagnosis", "malignant or precursor", "suspicious", "sensitivity aimed at"]
     columns += ["prediction set", "unfamiliarity", "warnings", "prevalence"]
     writer = csv.writer(file)
@@ -104,15 +106,16 @@ def table(opinions: Iterable[Opinion], description: Description) -> str:
 
 
 def _row(opinion, description):
-    prediction, verdict = opinion.prediction, opinion.verdict
+    prediction, strange = opinion.prediction, opinion.reading.strange
+    verdict = None if strange else opinion.verdict
     unfamiliarity = prediction.unfamiliarity
     return [
         _plain(opinion.reading.name),
-        prediction.diagnosis,
-        f"{prediction.malignancy:.4f}",
+        "" if strange else prediction.diagnosis,
+        "" if strange else f"{prediction.malignancy:.4f}",
         {True: "yes", False: "no"}[verdict.above] if verdict else "",
         verdict.sensitivity if verdict else "",
-        " ".join(prediction.prediction_set),
+        "" if strange else " ".join(named(prediction)),
         "" if unfamiliarity is None else f"{unfamiliarity:.4f}",
         " ".join(prediction.warnings),
         opinion.prevalence,

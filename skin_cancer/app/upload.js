@@ -1,9 +1,13 @@
 // Files that are chosen, dropped, pasted or photographed, to the kernel in chunks.
 
 const CHUNK = 1 << 20;
-const PATIENCE = 30_000; // milliseconds without an answer from the kernel
+const BEAT = 10_000; // milliseconds between two questions whether the kernel is there
+const PATIENCE = 15_000; // milliseconds without an answer from the kernel
 const TYPES = ".jpg,.jpeg,.png,.bmp,.tif,.tiff,.webp";
-const SILENT = "The classifier does not answer any more. Reload the page and choose the picture again.";
+const SILENT = "The classifier does not answer any more. Reload the page and choose the pictures again.";
+const NO_FILE = "That was no file. Save the picture on your device first, or copy and paste it.";
+const NO_CAMERA = "No camera was found. Choose a picture instead.";
+const REFUSED = "The camera cannot be used. Allow it in the browser, or choose a picture instead.";
 const UNREADABLE = "The file cannot be read from your device. Choose it again.";
 
 const MARKUP = `
@@ -18,9 +22,10 @@ const MARKUP = `
   <input type="file" data-photo accept="image/*" capture="environment" hidden aria-label="Camera">
 </div>
 <ul class="sc-queue" aria-label="Pictures on their way"></ul>
-<p class="sc-alert" role="alert" hidden></p>
+<div class="sc-alert sc-empty" role="alert" data-alert></div>
 <dialog class="sc-camera" aria-label="Camera">
-  <video autoplay playsinline muted></video>
+  <div class="sc-frame"><video autoplay playsinline muted></video></div>
+  <p class="sc-small">The dashed square is what will be read.</p>
   <div class="sc-buttons">
     <button type="button" class="sc-button sc-primary" data-shoot>Take the picture</button>
     <button type="button" class="sc-button" data-cancel>Cancel</button>
@@ -42,7 +47,7 @@ function answers(model) {
         waiting.delete(mine);
         resolve(message);
       });
-      model.send({ ...content, number: mine }, undefined, [chunk]);
+      model.send({ ...content, number: mine }, undefined, chunk ? [chunk] : []);
     });
   return { ask, stop: () => model.off("msg:custom", listen) };
 }
@@ -56,16 +61,36 @@ async function read(file, offset, limit) {
   }
 }
 
-async function transfer(file, first, limit, ask, progress) {
+async function transfer(file, batch, limit, ask, progress) {
   let offset = 0;
   for (;;) {
     const chunk = await read(file, offset, limit);
-    const content = { name: file.name, size: file.size, offset, first };
+    const content = { name: file.name, size: file.size, offset, batch };
     offset += chunk.byteLength;
     progress(offset);
     const { more } = await ask(content, chunk);
     if (!more) return;
   }
+}
+
+/** Ask now and then, and after every click, whether the kernel is there. */
+function pulse(ask, tell) {
+  let asking = false;
+  const beat = async () => {
+    if (asking) return;
+    asking = true;
+    await ask({ event: "alive" }).then(
+      () => tell(true),
+      () => tell(false),
+    );
+    asking = false;
+  };
+  const timer = setInterval(beat, BEAT);
+  document.addEventListener("click", beat);
+  return () => {
+    clearInterval(timer);
+    document.removeEventListener("click", beat);
+  };
 }
 
 function row(file) {
@@ -84,13 +109,16 @@ function row(file) {
 function camera(el, take, say) {
   const dialog = el.querySelector("dialog");
   const video = el.querySelector("video");
+  const shoot = el.querySelector("[data-shoot]");
+  let asking = false;
   const stop = () => {
     for (const track of video.srcObject?.getTracks() ?? []) track.stop();
     video.srcObject = null;
   };
   dialog.addEventListener("close", stop);
   el.querySelector("[data-cancel]").addEventListener("click", () => dialog.close());
-  el.querySelector("[data-shoot]").addEventListener("click", () => {
+  video.addEventListener("loadeddata", () => (shoot.disabled = false));
+  shoot.addEventListener("click", () => {
     const canvas = document.createElement("canvas");
     canvas.width = video.videoWidth;
     canvas.height = video.videoHeight;
@@ -100,14 +128,17 @@ function camera(el, take, say) {
     canvas.toBlob((blob) => take([new File([blob], `camera ${time}.jpg`)]), "image/jpeg", 0.95);
   });
   const open = async () => {
+    if (asking || video.srcObject) return;
+    asking = shoot.disabled = true;
     try {
       video.srcObject = await navigator.mediaDevices.getUserMedia({
         video: { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1440 } },
       });
       dialog.showModal();
-    } catch {
-      say("The camera cannot be used. Allow it in the browser, or choose a picture instead.");
+    } catch (error) {
+      say(error.name === "NotFoundError" ? NO_CAMERA : REFUSED);
     }
+    asking = false;
   };
   return { open, stop };
 }
@@ -121,41 +152,84 @@ function render({ model, el }) {
     "[data-photo]",
     ".sc-drop",
     ".sc-queue",
-    ".sc-alert",
+    "[data-alert]",
   ].map(find);
   const { ask, stop: stopAnswers } = answers(model);
   const limit = model.get("limit");
   const todo = [];
+  let batch = 0;
   let working = false;
+  let alive = true;
 
-  const say = (words) => {
-    alert.textContent = words;
-    alert.hidden = !words;
+  const say = (...sentences) => {
+    alert.replaceChildren(
+      ...sentences.map((sentence) => {
+        const paragraph = document.createElement("p");
+        paragraph.textContent = sentence;
+        return paragraph;
+      }),
+    );
+    alert.classList.toggle("sc-empty", !sentences.length);
+  };
+  const empty = () => {
+    todo.length = 0;
+    queue.replaceChildren();
+  };
+  const told = (answered) => {
+    if (answered === alive) return;
+    alive = answered;
+    if (alive) return say();
+    empty();
+    say(SILENT);
+    const reload = document.createElement("button");
+    reload.type = "button";
+    reload.className = "sc-button";
+    reload.textContent = "Reload the page";
+    reload.addEventListener("click", () => location.reload());
+    alert.append(reload);
   };
   const work = async () => {
     working = true;
+    const unread = [];
     while (todo.length) {
-      const { file, first, item, show } = todo.shift();
+      const { file, item, show } = todo.shift();
       try {
-        await transfer(file, first, limit, ask, show);
+        await transfer(file, batch, limit, ask, show);
       } catch (error) {
-        say(`${file.name}: ${error.message}`);
+        if (error.message === SILENT) told(false);
+        else {
+          unread.push(`${file.name}: ${error.message}`);
+          say(...unread);
+        }
       }
       item.remove();
     }
     working = false;
   };
+  // Files that come while others are on their way join them.
   const take = (list) => {
     const chosen = [...list];
-    if (!chosen.length) return;
-    say("");
-    for (const [i, file] of chosen.entries()) {
+    if (!chosen.length || !alive) return;
+    if (!working) {
+      batch += 1;
+      say();
+    }
+    for (const file of chosen) {
       const shown = row(file);
       queue.append(shown.item);
-      todo.push({ file, first: i === 0, ...shown });
+      todo.push({ file, ...shown });
     }
     if (!working) work();
   };
+  const forget = (message) => {
+    if (!message.forget) return;
+    empty();
+    say();
+    batch += 1;
+    find("[data-choose]").focus();
+  };
+  model.on("msg:custom", forget);
+  const stopPulse = pulse(ask, told);
 
   const shot = camera(el, take, say);
   const phone = matchMedia("(pointer: coarse)").matches;
@@ -190,7 +264,8 @@ function render({ model, el }) {
       drop.classList.remove("sc-over");
       if (!ours(event)) return;
       event.preventDefault();
-      take(event.dataTransfer.files);
+      if (event.dataTransfer.files.length) take(event.dataTransfer.files);
+      else say(NO_FILE);
     },
   };
   for (const [name, listener] of Object.entries(listeners)) {
@@ -199,6 +274,8 @@ function render({ model, el }) {
   model.send({ event: "ready" });
   return () => {
     stopAnswers();
+    stopPulse();
+    model.off("msg:custom", forget);
     shot.stop();
     for (const [name, listener] of Object.entries(listeners)) {
       document.removeEventListener(name, listener);

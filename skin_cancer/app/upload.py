@@ -22,8 +22,8 @@ class Upload(anywidget.AnyWidget):
     message nears the server's limit, and a file that is too large is refused before it is sent.
 
     Args:
-        receive: is given a file's name, its bytes, and whether it is the first of those that came
-            together.
+        receive: is given a file's name, its bytes, and whether none of those that came together
+            was handed over before.
         refuse: is given instead of the bytes the sentence that says why there are none.
         example: is called when the visitor asks for an example instead.
         ready: is called once the page is there.
@@ -41,33 +41,53 @@ class Upload(anywidget.AnyWidget):
     ):
         super().__init__()
         self._receive, self._refuse = receive, refuse
-        self._events = {"example": example, "ready": ready}
+        self._events = {"example": example, "ready": ready, "alive": lambda: None}
         self._data = bytearray()
+        self._seen = self._batch = self._forgotten = 0
         self.on_msg(self._arrived)
 
+    def forget(self) -> None:
+        """Drop what is on its way, here and in the browser."""
+        self._data, self._forgotten = bytearray(), self._seen
+        self.send({"forget": True})
+
     def _arrived(self, _widget, message, buffers):
+        more = False
         try:
             if "event" in message:
                 self._events[message["event"]]()
-                return
-            name, first = str(message["name"]), bool(message["first"])
-            size, offset = int(message["size"]), int(message["offset"])
-            chunk = buffers[0] if buffers else b""
-        except (KeyError, TypeError, ValueError):
+            else:
+                more = self._arrived_of_a_file(message, buffers)
+            number = message.get("number")
+        except (AttributeError, KeyError, TypeError, ValueError):
             log.warning("a message that no page of this program sends")
             return
-        more = False
+        self.send({"more": more, "answers": number})
+
+    def _arrived_of_a_file(self, message, buffers):
+        name, batch = str(message["name"]), int(message["batch"])
+        size, offset = int(message["size"]), int(message["offset"])
+        self._seen = batch
+        if batch == self._forgotten:
+            return False
+        return self._take(name, buffers[0] if buffers else b"", size, offset, batch)
+
+    def _take(self, name, chunk, size, offset, batch):
+        """Take a chunk, hand the file over or refuse it; return whether more chunks are to come."""
         try:
             more = self._collect(chunk, size, offset)
         except ImageError as error:
-            self._data = bytearray()
-            self._refuse(name, str(error), first)
+            more, self._data = False, bytearray()
+            self._hand_over(batch, self._refuse, name, str(error))
         else:
             if not more:
                 content, self._data = bytes(self._data), bytearray()
-                self._receive(name, content, first)
-        finally:
-            self.send({"more": more, "answers": message.get("number")})
+                self._hand_over(batch, self._receive, name, content)
+        return more
+
+    def _hand_over(self, batch, take, name, what):
+        first, self._batch = batch != self._batch, batch
+        take(name, what, first)
 
     def _collect(self, chunk, size, offset):
         """Append a chunk and return whether more are to come."""
