@@ -159,7 +159,7 @@ def _compiled_network(config, training):
         initial_learning_rate=0.0,
         warmup_target=config.learning_rate,
         warmup_steps=warm_up,
-        decay_steps=config.epochs * steps - warm_up,
+        decay_steps=max(1, config.epochs * steps - warm_up),
     )
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=config.weight_decay, use_ema=True, ema_momentum=config.averaging

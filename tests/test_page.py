@@ -104,6 +104,7 @@ def visit(server, browser):
         tab = context.new_page()
         asked, errors = [], []
         context.on("request", lambda request: asked.append(request.url))
+        tab.on("websocket", lambda opened: asked.append(opened.url))
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
@@ -111,9 +112,8 @@ def visit(server, browser):
         with tab.expect_event("close"):
             tab.close(run_before_unload=True)  # which is when the kernel goes
         context.close()
-        assert [
-            url for url in asked if not url.startswith((server.address, "data:", "blob:"))
-        ] == []
+        own = server.address, server.address.replace("http", "ws"), "data:", "blob:"
+        assert [url for url in asked if not url.startswith(own)] == []
         assert errors == []
 
     return opened
@@ -229,6 +229,17 @@ def test_a_picture_dragged_over_the_page_shows_where_it_goes(tab):
     tab.locator(".sc-drop:not(.sc-over)").wait_for()
 
 
+def test_what_is_dropped_and_is_no_file_is_said(tab):
+    tab.evaluate(
+        """() => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.setData("text/plain", "words");
+            document.body.dispatchEvent(new DragEvent("drop", {dataTransfer, bubbles: true}));
+        }"""
+    )
+    tab.get_by_role("alert").filter(has_text="That was no file.").wait_for()
+
+
 def test_a_picture_from_the_camera_of_a_computer(tab):
     tab.get_by_role("button", name="Take a picture").click()
     camera = tab.get_by_role("dialog", name="Camera")
@@ -247,6 +258,7 @@ def test_a_camera_that_is_refused_is_said(visit):
         tab.evaluate(refuse)
         tab.get_by_role("button", name="Take a picture").click()
         tab.get_by_role("alert").filter(has_text="The camera cannot be used.").wait_for()
+        screenshot(tab, "camera_refused")
 
 
 def test_a_phone_hands_over_to_its_camera_and_the_page_fits(visit, picture):
@@ -281,7 +293,7 @@ def test_ten_pictures_at_once_with_a_broken_one_among_them(tab, tmp_path):
     }
     order = [row.locator("th button").inner_text() for row in rows.all()]
     assert order == sorted(found, key=found.get, reverse=True)
-    rows.nth(5).get_by_role("button").click()
+    rows.nth(5).locator("img").click()  # anywhere in the row
     answer_for(tab, order[5])
     assert rows.nth(5).get_by_role("button").get_attribute("aria-current") == "true"
     assert_accessible(tab)
@@ -290,11 +302,15 @@ def test_ten_pictures_at_once_with_a_broken_one_among_them(tab, tmp_path):
         tab.get_by_role("button", name="Save the table").click()
     saved = tmp_path / "table.csv"
     download.value.save_as(saved)
-    with saved.open(newline="") as file:
+    with saved.open(newline="", encoding="utf-8-sig") as file:
         assert [row["file"] for row in csv.DictReader(file)] == order
     tab.get_by_role("button", name="Remove all pictures").click()
     tab.get_by_text("All pictures are removed.").wait_for()
     assert not tab.get_by_role("region", name="Result").is_visible()
+    choose_button = tab.get_by_role("button", name="Choose pictures")
+    assert choose_button.evaluate("element => element === document.activeElement")
+    assert tab.locator("[data-plain] img").get_attribute("src") is None
+    screenshot(tab, "removed")
 
 
 def test_heatmap_opacity_zoom_and_outline_change_at_once(tab, picture):
@@ -323,8 +339,12 @@ def test_prevalence_and_threshold(tab, picture):
     choose(tab, ("lesion.jpg", picture))
     answer = answer_for(tab, "lesion.jpg")
     assert "all diagnoses equally frequent" in answer.inner_text()
+    tab.get_by_label("Evidence for").select_option(index=5)
+    tab.get_by_role("slider", name="Zoom").fill("2")
     tab.get_by_label("Prevalence").select_option(index=2)
     answer.filter(has_text="people without complaints").wait_for()
+    assert tab.get_by_label("Evidence for").input_value() == "dermatofibroma"
+    assert tab.get_by_role("slider", name="Zoom").input_value() == "2"
     tab.get_by_label("Threshold").select_option(index=2)
     answer.filter(has_text="find 98 % of malignant lesions").wait_for()
     screenshot(tab, "screening")
@@ -491,12 +511,28 @@ def test_a_kernel_that_is_gone_is_said(visit, server, picture):
         tab.clock.install()
         for kernel in server.kernels():
             kernel.suspend()
-        choose(tab, ("lesion.jpg", picture))
+        choose(tab, ("lesion.jpg", picture), ("two.jpg", picture))
         tab.get_by_label("Sent of lesion.jpg").wait_for()
-        tab.clock.run_for(31_000)
-        tab.get_by_role("alert").filter(has_text="does not answer any more. Reload").wait_for()
+        screenshot(tab, "on_its_way")
+        tab.clock.run_for(16_000)
+        alert = tab.get_by_role("alert").filter(has_text="does not answer any more")
+        alert.get_by_role("button", name="Reload the page").wait_for()
+        assert not tab.get_by_label("Sent of two.jpg").is_visible()
+        screenshot(tab, "kernel_gone")
         for kernel in server.kernels():
             kernel.resume()
+        tab.clock.run_for(11_000)
+        alert.wait_for(state="hidden")
+
+
+def test_a_kernel_that_is_killed_is_said_without_an_upload(visit, server):
+    with visit() as tab:
+        for kernel in server.kernels():
+            kernel.kill()
+        tab.get_by_role("alert").filter(has_text="does not answer").wait_for(timeout=40_000)
+        tab.get_by_role("button", name="Reload the page").click()
+        tab.get_by_role("button", name="Try an example").click()
+        answer_for(tab, "a drawing, no patient")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ SMALL = {"image_size": 64, "first_image_size": 64, "batch_size": 16, "epochs": 1
 def test_every_training_of_a_stage_can_be(stage):
     trainings = recipe.STAGES[stage]()
     for options in trainings.values():
-        TrainingConfig(**options)
+        starts = ",".join(options.get("start_weights", ("imagenet",)))
+        TrainingConfig(**{**options, "start_weights": starts})
     assert len({recipe.folder("runs", name) for name in trainings}) == len(trainings)
 
 
@@ -153,8 +154,10 @@ def test_a_training_that_fails_is_named_with_its_log(ham10000, tmp_path):
 
 
 def test_a_second_stage_starts_from_the_bundle_of_the_first():
-    shell = recipe.command("measured", recipe.measured()["measured"], "runs/recipe", "DATA")
-    assert "--start-weights=runs/recipe/first/bundle" in shell
+    stages = recipe.measured()
+    for name, start in {"second": "first", "measured": "second"}.items():
+        shell = recipe.command(name, stages[name], "runs/recipe", "DATA")
+        assert f"--start-weights=runs/recipe/{start}/bundle" in shell
     for name, options in recipe.folds().items():
         last = recipe.command(name, options, "runs/recipe", "DATA")[-1]
         assert (last == "--no-bundle") == name.startswith(recipe.SECOND_STAGE)
@@ -192,6 +195,22 @@ def test_stages_of_one_network_run_one_after_the_other(ham10000, tmp_path, monke
     card = (tmp_path / "mean" / "bundle" / bundle.CARD).read_text()
     assert "It went on from the mean of the weights of 2 networks." in card
     assert "Nothing was trained after the mean was taken" in card
+
+
+@pytest.mark.parametrize(
+    ("change", "agreement", "graph"),
+    [(0.013, 0.984, "int8"), (-0.004, 0.98, "int8"), (-0.006, 0.99, "float"), (0, 0.97, "float")],
+)
+def test_int8_is_the_default_where_it_answers_as_float_does(
+    tiny_run, tmp_path, monkeypatch, change, agreement, graph
+):
+    folders = [tmp_path / name / "bundle" for name in ("measured", "shipped")]
+    for folder in folders:
+        shutil.copytree(tiny_run / "bundle", folder)
+    against = {"against float": {"value": change, "agreement": agreement}}
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: against)
+    assert recipe.choose_graph(tmp_path, "DATA") == graph
+    assert [bundle.read(folder).default_graph for folder in folders] == [graph, graph]
 
 
 def test_what_ships_carries_the_figures_of_its_twin(tiny_run, tmp_path):
