@@ -1,5 +1,6 @@
 # `make app` and `make test` do all their own set-up; they need Python 3.11 to 3.13 alone.
 PYTHON ?= python3
+IP ?= 127.0.0.1
 PORT ?= 8866
 BUNDLE ?=
 DATA ?=
@@ -13,8 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-app: $(VENV)/app.done  ## Serve the upload page (PORT=8866, BUNDLE=models/...)
-	SKIN_CANCER_BUNDLE="$(BUNDLE)" $(BIN)/voila app.ipynb --no-browser --port=$(PORT)
+app: $(VENV)/app.done  ## Serve the upload page (IP=127.0.0.1, PORT=8866, BUNDLE=models/...)
+	SKIN_CANCER_BUNDLE="$(BUNDLE)" $(BIN)/voila app.ipynb --no-browser --Voila.ip=$(IP) --port=$(PORT)
 
 lab: $(VENV)/notebooks.done  ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

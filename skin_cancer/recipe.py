@@ -89,7 +89,7 @@ THIRD = {
 SMALL_SECOND = {**SECOND, "epochs": 5, "averaging": 0.995}
 SMALL_THIRD = {**THIRD, "epochs": 3, "averaging": 0.995}
 SOURCES = ("vidir_molemax", "vidir_modern", "rosendahl", "vienna_dias")
-SECOND_STAGE = "second stage"
+SECOND_STAGE, THIRD_STAGE = "second stage", "third stage"
 OUT_OF_FOLD = "out_of_fold.csv"
 LOSS, AGREEMENT = 0.005, 0.98  # what the int8 graph may lose, and how often it must agree
 
@@ -110,17 +110,18 @@ def sources() -> dict[str, dict]:
 
 
 def folds() -> dict[str, dict]:
-    """Return both stages of the network's recipe, smaller, with each fold left out."""
-    first = {f"base, fold {fold}": {**SMALL, "fold": fold} for fold in range(dataset.FOLDS)}
-    second = {
-        name.replace("base", SECOND_STAGE): {
-            **SMALL_SECOND,
-            "start_weights": (name,),
-            "fold": options["fold"],
+    """Return all stages of the network's recipe, smaller, with each fold left out."""
+    steps = {"base": SMALL, SECOND_STAGE: SMALL_SECOND, THIRD_STAGE: SMALL_THIRD}
+    before = dict(zip([SECOND_STAGE, THIRD_STAGE], steps, strict=False))
+    return {
+        f"{stage}, fold {fold}": {
+            **options,
+            **({"start_weights": (f"{before[stage]}, fold {fold}",)} if stage in before else {}),
+            "fold": fold,
         }
-        for name, options in first.items()
+        for stage, options in steps.items()
+        for fold in range(dataset.FOLDS)
     }
-    return first | second
 
 
 def sizes() -> dict[str, dict]:
@@ -140,7 +141,7 @@ def sizes() -> dict[str, dict]:
 def stages() -> dict[str, dict]:
     """Return what may follow the first stage, smaller, and means of weights; on fold 0."""
     base, second, shorter, third = (
-        f"{name}, fold 0" for name in ("base", SECOND_STAGE, "shorter second stage", "third stage")
+        f"{name}, fold 0" for name in ("base", SECOND_STAGE, "shorter second stage", THIRD_STAGE)
     )
     common = {**SMALL_SECOND, "start_weights": (base,), "fold": 0}
     mean = {"epochs": 0, "normalisation": "frozen", "fold": 0}
@@ -302,7 +303,7 @@ def prepare(data, copy: Path, change) -> None:
 def write_out_of_fold(output) -> Path:
     """Write the probabilities that each image has from a network that was not trained on it.
 
-    They come from the second stage of `folds`, under the balanced prior; the holdout's images
+    They come from the last stage of `folds`, under the balanced prior; the holdout's images
     have none.
 
     Args:
@@ -318,7 +319,7 @@ def write_out_of_fold(output) -> Path:
     for name, options in folds().items():
         if not _finished(name, options, output):
             raise TrainingError(f"{name} is not finished in {output}: run the stage folds first.")
-        if name not in STARTS:
+        if name.startswith(THIRD_STAGE):
             parts.append(dataset.read_probabilities(folder(output, name) / PREDICTIONS))
     path = Path(output) / OUT_OF_FOLD
     pd.concat(parts).to_csv(path, float_format="%.6g")

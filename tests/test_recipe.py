@@ -137,7 +137,7 @@ def test_out_of_fold_predictions_are_gathered_from_all_folds(ham10000, tmp_path)
     with pytest.raises(TrainingError, match="run the stage folds first"):
         recipe.write_out_of_fold(tmp_path)
     for name, options in recipe.folds().items():
-        right = 1.0 if name.startswith(recipe.SECOND_STAGE) else 0.5
+        right = 1.0 if name.startswith(recipe.THIRD_STAGE) else 0.5
         predictions(tmp_path, name, table[table["fold"] == options["fold"]], right)
         (recipe.folder(tmp_path, name) / "bundle").mkdir()
         (recipe.folder(tmp_path, name) / "bundle" / bundle.DESCRIPTION).touch()
@@ -158,20 +158,23 @@ def test_a_second_stage_starts_from_the_bundle_of_the_first():
     for name, start in {"second": "first", "measured": "second"}.items():
         shell = recipe.command(name, stages[name], "runs/recipe", "DATA")
         assert f"--start-weights=runs/recipe/{start}/bundle" in shell
-    for name, options in recipe.folds().items():
-        last = recipe.command(name, options, "runs/recipe", "DATA")[-1]
-        assert (last == "--no-bundle") == name.startswith(recipe.SECOND_STAGE)
+    folds = recipe.folds()
+    last = {n: recipe.command(n, folds[n], "runs/recipe", "DATA")[-1] for n in folds}
+    starts = {start for options in folds.values() for start in options.get("start_weights", ())}
+    assert len(starts) == 2 * dataset.FOLDS
+    assert "--no-bundle" not in {last[start] for start in starts}
+    assert last[f"{recipe.THIRD_STAGE}, fold 4"] == "--no-bundle"
 
 
 def test_folds_are_compared_one_by_one_and_together(ham10000, tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "RESAMPLES", 50)
     table = dataset.split(dataset.read(ham10000))
     for name, options in recipe.folds().items():
-        right = 1.0 if name.startswith(recipe.SECOND_STAGE) else 0.0
+        right = 1.0 if name.startswith(recipe.THIRD_STAGE) else 0.0
         predictions(tmp_path, name, table[table["fold"] == options["fold"]], right)
     found = recipe.compare(recipe.folds(), tmp_path, table)
-    assert len(found) == 12
-    together = found.loc[f"{recipe.SECOND_STAGE}, all folds"]
+    assert len(found) == 18
+    together = found.loc[f"{recipe.THIRD_STAGE}, all folds"]
     assert together["mean recall"]["value"] == 1
     base = found.loc["base, all folds", "mean recall"]["value"]
     assert together["gain"]["value"] == pytest.approx(1 - base)
