@@ -35,7 +35,7 @@ outputs: $(VENV)/test.done  ## Run all notebooks in place and keep their outputs
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
 recipe: $(VENV)/notebooks.done  ## Compare recipes, then train by the one found (DATA=folder, JOBS=2)
-	@for stage in screening sources folds distillation measured shipped doubt; do \
+	@for stage in screening further sources folds distillation measured shipped doubt; do \
 		$(BIN)/python -m skin_cancer.recipe $$stage --data "$(DATA)" --jobs $(JOBS) || exit 1; \
 	done
 

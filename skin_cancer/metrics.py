@@ -297,7 +297,7 @@ def coverage(table: pd.DataFrame, sets, codes) -> pd.DataFrame:
     Returns:
         One row a diagnosis that occurs, and `all`: `images`, `lesions`, `coverage`, its 95 %
         interval `low` to `high` (Wilson 1927, with as many trials as there are lesions), mean
-        `set size`, and the share of sets of `one` diagnosis.
+        `set size`, and the share of `sets of one` diagnosis.
     """
     size = np.array([len(members) for members in sets])
     held = np.array([d in members for d, members in zip(table["diagnosis"], sets, strict=True)])
@@ -312,7 +312,7 @@ def coverage(table: pd.DataFrame, sets, codes) -> pd.DataFrame:
                 "coverage": held[rows_of].mean(),
                 **_wilson(held[rows_of].mean(), lesions),
                 "set size": size[rows_of].mean(),
-                "one": (size[rows_of] == 1).mean(),
+                "sets of one": (size[rows_of] == 1).mean(),
             }
     found = pd.DataFrame(rows).T.rename_axis("diagnosis")
     return found.astype({"images": int, "lesions": int})

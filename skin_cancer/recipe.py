@@ -138,7 +138,7 @@ def sizes() -> dict[str, dict]:
     return {f"{name}, fold 0": {**SMALL, **options, "fold": 0} for name, options in levers.items()}
 
 
-def stages() -> dict[str, dict]:
+def further() -> dict[str, dict]:
     """Return what may follow the first stage, smaller, and means of weights; on fold 0."""
     base, second, shorter, third = (
         f"{name}, fold 0" for name in ("base", SECOND_STAGE, "shorter second stage", THIRD_STAGE)
@@ -176,7 +176,7 @@ def shipped() -> dict[str, dict]:
 
 STAGES = {
     function.__name__: function
-    for function in (screening, sizes, stages, sources, folds, distillation, measured, shipped)
+    for function in (screening, sizes, further, sources, folds, distillation, measured, shipped)
 }
 STARTS = {
     start

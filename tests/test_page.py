@@ -45,7 +45,7 @@ pytestmark = [
 class Server:
     """A running Voila: its address, process, and the folder that it may write to."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -53,7 +53,7 @@ class Server:
         self.log = folder / "log"
         with self.log.open("w") as output:
             self.process = psutil.Popen(
-                [Path(sys.executable).with_name("voila"), "app.ipynb", f"--port={port}"],
+                [Path(sys.executable).with_name("voila"), "app.ipynb", f"--port={port}", *options],
                 cwd=ROOT,
                 env={**os.environ, "TMPDIR": str(folder), "BROWSER": "true"},
                 stdout=output,
@@ -443,6 +443,22 @@ def test_the_kernel_is_gone_when_the_tab_closes(visit, server):
     with visit():
         assert len(server.kernels()) == 1
     wait_for(lambda: not server.kernels())
+
+
+def test_a_tab_that_dies_leaves_no_kernel(browser, tmp_path):
+    quick = "--MappingKernelManager.cull_idle_timeout=2", "--MappingKernelManager.cull_interval=1"
+    server = Server(tmp_path, *quick)
+    try:
+        tab = browser.new_page()
+        tab.goto(server.address)
+        tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
+        time.sleep(6)  # idle, but there
+        assert len(server.kernels()) == 1
+        tab.close()  # without a word to the page
+        wait_for(lambda: not server.kernels())
+    finally:
+        server.process.terminate()
+        server.process.wait(20)
 
 
 def test_nothing_of_a_picture_is_written_to_disk(tab, picture, server):
