@@ -81,11 +81,10 @@ def test_a_picture_gets_diagnosis_verdict_bars_and_evidence(shown, picture, clas
     assert is_shown(shown.result)
     assert f"Most likely {BY_CODE[found.diagnosis].name}" in said
     assert f"Malignant or a precursor: {percent(found.malignancy)}" in said
-    assert "▲ Suspicious :" in said or "▽ Below the threshold that" in said
+    assert "▲ Suspicious :" in said or "▽ Below the threshold :" in said
     assert shown.answer.value.count("<tr") == 7
     assert shown.evidence.shown["picture"].startswith(b"\xff\xd8")
-    first = shown.evidence.shown["first"]
-    assert shown.evidence.shown["names"][first] == BY_CODE[found.diagnosis].name
+    assert shown.evidence.shown["names"][shown.evidence.first] == BY_CODE[found.diagnosis].name
     assert "lesion.jpg: Most likely" in shown.status.value
 
 
@@ -123,6 +122,11 @@ def test_a_poor_picture_gets_its_sentence_and_the_next_one_none(shown, picture, 
     send(shown, ("lesion.jpg", picture))
     assert warned(shown) == []
     assert 'role="alert"' not in shown.answer.value
+
+
+def test_a_picture_of_another_kind_is_like_no_confirmed_case(shown):
+    send(shown, ("house.jpg", encoded(photograph())))
+    assert shown.cases.value == ""
 
 
 def test_another_prevalence_may_name_a_diagnosis_outside_the_prediction_set(familiar, classifier):
@@ -279,9 +283,10 @@ def test_a_higher_sensitivity_calls_more_suspicious(shown, familiar, classifier)
 def test_the_verdict_in_words(familiar, above):
     verdict = reading.Verdict(above, 0.5, 0.2, 0.95, (1490, 0.915, 0.768))
     said = words(answer.verdict_html(replace(familiar, verdict=verdict)))
-    assert ("▲ Suspicious : at or above the threshold" in said) == above
-    assert ("▽ Below the threshold that is to find" in said) == (not above)
-    assert ("and miss 5 %" in said) == (not above)
+    assert ("▲ Suspicious : in a specialist clinic its malignancy is 50 %" in said) == above
+    assert ("▽ Below the threshold : in a specialist clinic" in said) == (not above)
+    assert ("at or above the 20 %" if above else "under the 20 %") in said
+    assert ("that excludes none" in said) == (not above)
     assert "to find 95 % of malignant lesions" in said
     assert "Of 1,490 test images it called 91.5 % of the malignant and 23.2 % of the benign" in said
 
@@ -423,10 +428,14 @@ def test_a_setting_changes_what_is_said_and_sends_no_picture_again(shown, pictur
     send(shown, ("lesion.jpg", picture))
     before = shown.evidence.shown
     sent = []
-    shown.evidence.observe(lambda change: sent.append(change["name"]), ["shown", "probabilities"])
+    shown.evidence.observe(lambda change: sent.append(change["name"]))
     shown.prevalence.value = "Screening"
-    assert sent == ["probabilities"]
+    told = shown.opinion(shown.opened)
+    assert set(sent) - {"first"} == {"probabilities"}
     assert shown.evidence.shown == before
+    name = shown.evidence.shown["names"][shown.evidence.first]
+    assert name == BY_CODE[told.prediction.diagnosis].name
+    assert shown.status.value.startswith(f"lesion.jpg: {answer.headline(told)}")
 
 
 def test_an_unexpected_failure_to_load_is_said_plainly(monkeypatch, caplog):
@@ -453,7 +462,7 @@ def test_the_evidence_holds_a_heatmap_for_each_diagnosis(familiar):
     content = evidence.content(1, familiar.reading)
     side = content["side"]
     heat = np.frombuffer(content["heat"], np.uint8).reshape(-1, side, side)
-    assert len(heat) == len(content["names"]) == len(evidence.probabilities(familiar)) == 7
+    assert len(heat) == len(content["names"]) == 7
     for sent, heatmap in zip(heat, familiar.prediction.heatmaps.values(), strict=True):
         small = cv2.resize(heatmap, (side, side), interpolation=cv2.INTER_AREA)
         assert np.abs(sent / 255 - small).max() < 0.01

@@ -69,12 +69,16 @@ def verdict_html(opinion: Opinion) -> str:
     verdict = opinion.verdict
     if verdict is None:
         return large
-    aim = f"that is to find {percent(verdict.sensitivity)} of malignant lesions"
-    if verdict.above:
-        kind, sign, words, more = "above", "▲", "Suspicious", f": at or above the threshold {aim}."
-    else:
-        missed = percent(1 - verdict.sensitivity)
-        kind, sign, words, more = "below", "▽", "Below the threshold", f" {aim} and miss {missed}."
+    kind, sign, words, place = (
+        ("above", "▲", "Suspicious", "at or above")
+        if verdict.above
+        else ("below", "▽", "Below the threshold", "under")
+    )
+    more = (
+        f": in a specialist clinic its malignancy is {percent(verdict.malignancy)}, {place} the "
+        f"{percent(verdict.threshold)} that are to find {percent(verdict.sensitivity)} of "
+        f"malignant lesions{'.' if verdict.above else '; that excludes none.'}"
+    )
     measured = ""
     if verdict.measured:
         images, sensitivity, specificity = verdict.measured
@@ -85,14 +89,16 @@ def verdict_html(opinion: Opinion) -> str:
     return f"""{large}
   <p class="sc-verdict sc-{kind}"><strong><span aria-hidden="true">{sign}</span>
   {words}</strong>{more}</p>
-  <p class="sc-small">Whatever the prevalence, the threshold of {percent(verdict.threshold)} is
-  compared with the malignancy in a specialist clinic, here {percent(verdict.malignancy)}.
+  <p class="sc-small">Whatever the prevalence, the verdict stays that of a specialist clinic.
   {measured}</p>"""
 
 
 def cases_html(reading: Reading) -> str:
-    """Return the most similar confirmed cases as HTML, nothing if the bundle has none."""
-    if reading.prediction.doubt is None:
+    """Return the most similar confirmed cases as HTML.
+
+    Nothing if the bundle has none, or if the picture is unlike any of them.
+    """
+    if reading.prediction.doubt is None or reading.strange:
         return ""
     return f"""
 <table class="sc-cases">

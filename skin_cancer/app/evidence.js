@@ -10,7 +10,7 @@ const MARKUP = `
   <figure data-plain>${SHEET}<figcaption>The square that was read</figcaption></figure>
   <figure data-heat>${SHEET}<figcaption></figcaption></figure>
 </div>
-<div class="sc-scale"><span>weak</span><div></div><span>strongest evidence</span></div>
+<div class="sc-scale"><span>weak</span><div></div><span>strongest evidence for it in this picture</span></div>
 <div class="sc-controls">
   <label><span>Evidence for</span><select></select></label>
   <label><span>Heatmap</span><input type="range" data-opacity aria-label="Heatmap" min="0" max="100" step="5" value="60"><output></output></label>
@@ -68,6 +68,7 @@ function render({ model, el }) {
   const views = all(".sc-view");
   const palette = bytes(model.get("palette"));
   let address = "";
+  let chosen = false; // by the visitor
   find("[data-plain] canvas").remove();
   for (const image of all("img")) image.draggable = false;
   canvas.setAttribute("role", "img");
@@ -79,8 +80,9 @@ function render({ model, el }) {
   const choose = () => {
     const { heat, side, names } = model.get("shown");
     const at = choice.selectedIndex;
-    paint(canvas, bytes(heat).subarray(at * side * side, (at + 1) * side * side), side, palette);
-    caption.textContent = `What speaks for ${names[at]}`;
+    const map = bytes(heat).subarray(at * side * side, (at + 1) * side * side);
+    paint(canvas, map, side, palette);
+    caption.textContent = `${map.some(Boolean) ? "What" : "Nothing"} speaks for ${names[at]}`;
     canvas.setAttribute("aria-label", `The same square, coloured where it speaks for ${names[at]}`);
   };
   const fade = () => {
@@ -105,6 +107,9 @@ function render({ model, el }) {
     const { names = [] } = model.get("shown");
     const words = model.get("probabilities");
     for (const [i, option] of [...choice.options].entries()) option.label = `${names[i]}, ${words[i]}`;
+    if (chosen || !names.length) return;
+    choice.selectedIndex = model.get("first");
+    choose();
   };
   const empty = () => {
     for (const image of all("img")) image.removeAttribute("src");
@@ -118,21 +123,24 @@ function render({ model, el }) {
     for (const image of all("img")) image.src = address;
     for (const svg of all("svg")) svg.replaceChildren(...shown.outlines.map(polygon));
     choice.replaceChildren(...shown.names.map((name) => new Option(name)));
-    choice.selectedIndex = shown.first;
+    chosen = false;
     zoom.value = 1;
-    for (const update of [label, choose, fade, enlarge, draw]) update();
+    for (const update of [label, fade, enlarge, draw]) update();
   };
 
-  choice.addEventListener("change", choose);
+  choice.addEventListener("change", () => {
+    chosen = true;
+    choose();
+  });
   opacity.addEventListener("input", fade);
   zoom.addEventListener("input", enlarge);
   outline.addEventListener("change", draw);
   model.on("change:shown", show);
-  model.on("change:probabilities", label);
+  model.on("change:probabilities change:first", label);
   show();
   return () => {
     model.off("change:shown", show);
-    model.off("change:probabilities", label);
+    model.off("change:probabilities change:first", label);
     URL.revokeObjectURL(address);
   };
 }

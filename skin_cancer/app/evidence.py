@@ -21,12 +21,23 @@ class Evidence(anywidget.AnyWidget):
     Attributes:
         shown: what is displayed, as `content` returns it; empty for nothing.
         probabilities: of its diagnoses, in words; they change with the setting.
+        first: which diagnosis is the most probable in the setting, its place among them.
         palette: uint8 RGB (256, 3) as bytes.
     """
 
     _esm = Path(__file__).with_name("evidence.js")
     shown = traitlets.Dict().tag(sync=True)
     probabilities = traitlets.List().tag(sync=True)
+    first = traitlets.Int(0).tag(sync=True)
+
+    def show(self, number: int, opinion: Opinion) -> None:
+        """Show what is said of a reading; what the setting does not change is not sent again."""
+        chances = opinion.prediction.probabilities
+        with self.hold_sync():
+            self.shown = content(number, opinion.reading)
+            self.probabilities = [percent(chance) for chance in chances.values()]
+            self.first = list(chances).index(opinion.prediction.diagnosis)
+
     palette = traitlets.Bytes(palette().tobytes()).tag(sync=True)
 
 
@@ -39,7 +50,7 @@ def content(number: int, reading: Reading) -> dict:
 
     Returns:
         `number`. `picture`: a JPEG. `heat`: uint8 (diagnoses, side, side) as bytes. `side`. `names`
-        of the diagnoses. `first`: which is shown first. `outlines`: as of `Reading`.
+        of the diagnoses. `outlines`: as of `Reading`.
     """
     prediction = reading.prediction
     heatmaps = [
@@ -52,11 +63,5 @@ def content(number: int, reading: Reading) -> dict:
         "heat": np.stack(heatmaps).tobytes(),
         "side": SIDE,
         "names": [BY_CODE[code].name for code in prediction.probabilities],
-        "first": list(prediction.probabilities).index(prediction.diagnosis),
         "outlines": reading.outlines,
     }
-
-
-def probabilities(opinion: Opinion) -> list[str]:
-    """Return the probabilities of the diagnoses in a setting, in words."""
-    return [percent(p) for p in opinion.prediction.probabilities.values()]

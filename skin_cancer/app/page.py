@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from skin_cancer import sample
-from skin_cancer.app import evidence, overview
+from skin_cancer.app import overview
 from skin_cancer.app.answer import (
     answer_html,
     cases_html,
@@ -93,7 +93,7 @@ class Page:
         )
         self.sensitivity = widgets.Dropdown(
             description="Threshold",
-            options=[(f"to find {percent(value)} of malignant lesions", value) for value in found],
+            options=[(f"to find {percent(value)} of malignant", value) for value in found],
             value=SENSITIVITY if SENSITIVITY in found else next(iter(found), None),
         )
         self.answer, self.measures, self.cases = (widgets.HTML() for _ in range(3))
@@ -102,7 +102,7 @@ class Page:
         self.table = Save("Save the table (CSV)", safe(self._table))
         self.clear = _button("Remove all pictures", safe(self._clear))
         for control in (self.prevalence, self.sensitivity):
-            control.observe(safe(lambda _change: self._show()), "value")
+            control.observe(safe(lambda _change: self._show_and_say()), "value")
 
     def _arranged(self):
         self.sensitivity.layout.display = None if self.sensitivity.options else "none"
@@ -147,8 +147,7 @@ class Page:
         if self._opens_next:
             self.opened, self._opens_next = self._count, False
         self._show()
-        doubt = "; doubtful" if reading.prediction.warnings else ""
-        self.status.value = f"{name}: {headline(self.opinion(self._count))}{doubt}."
+        self._say(self._count)
 
     def _refuse(self, name, sentence, first):
         if first:
@@ -166,7 +165,17 @@ class Page:
     def _open(self, number):
         if number in self.readings:
             self.opened = number
-            self._show()
+            self._show_and_say()
+
+    def _show_and_say(self):
+        self._show()
+        if self.opened:
+            self._say(self.opened)
+
+    def _say(self, number):
+        told = self.opinion(number)
+        doubt = "; doubtful" if told.prediction.warnings else ""
+        self.status.value = f"{told.reading.name}: {headline(told)}{doubt}."
 
     def _warm_up(self):
         """Let the network run once, so that the first picture need not wait for its set-up."""
@@ -204,9 +213,7 @@ class Page:
             return
         shown = opinions[self.opened]
         self.answer.value = answer_html(shown)
-        with self.evidence.hold_sync():
-            self.evidence.shown = evidence.content(self.opened, shown.reading)
-            self.evidence.probabilities = evidence.probabilities(shown)
+        self.evidence.show(self.opened, shown)
         self.measures.value = measures_html(shown.reading)
         self.cases.value = cases_html(shown.reading)
 

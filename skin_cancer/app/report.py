@@ -77,6 +77,7 @@ def report(opinion: Opinion, description: Description, now: datetime) -> str:
 <p class="sc-small">{now:%d %B %Y, %H:%M %Z}. {html.escape(_version(description))}.</p>
 <main>
 <div class="sc-pair">{"".join(figures)}</div>
+<div class="sc-scale"><span>weak</span><div></div><span>strongest evidence</span></div>
 {answer_html(opinion)}
 {measures_html(reading)}
 {cases_html(reading)}

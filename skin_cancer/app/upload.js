@@ -4,7 +4,7 @@ const CHUNK = 1 << 20;
 const BEAT = 10_000; // milliseconds between two questions whether the kernel is there
 const PATIENCE = 15_000; // milliseconds without an answer from the kernel
 const TYPES = ".jpg,.jpeg,.png,.bmp,.tif,.tiff,.webp";
-const SILENT = "The classifier does not answer any more. Reload the page and choose the pictures again.";
+const SILENT = "The classifier does not answer. If that stays so, reload the page and choose the pictures again.";
 const NO_FILE = "That was no file. Save the picture on your device first, or copy and paste it.";
 const NO_CAMERA = "No camera was found. Choose a picture instead.";
 const REFUSED = "The camera cannot be used. Allow it in the browser, or choose a picture instead.";
@@ -39,11 +39,9 @@ function answers(model) {
   model.on("msg:custom", listen);
   let number = 0;
   const ask = (content, chunk) =>
-    new Promise((resolve, reject) => {
+    new Promise((resolve) => {
       const mine = ++number;
-      const timer = setTimeout(() => reject(new Error(SILENT)), PATIENCE);
       waiting.set(mine, (message) => {
-        clearTimeout(timer);
         waiting.delete(mine);
         resolve(message);
       });
@@ -79,10 +77,13 @@ function pulse(ask, tell) {
   const beat = async () => {
     if (asking) return;
     asking = true;
-    await ask({ event: "alive" }).then(
-      () => tell(true),
-      () => tell(false),
+    const silent = setTimeout(() => tell(false), PATIENCE);
+    const answered = await ask({ event: "alive" }).then(
+      () => true,
+      () => false, // there is no connection to send by
     );
+    clearTimeout(silent);
+    tell(answered);
     asking = false;
   };
   const timer = setInterval(beat, BEAT);
@@ -125,7 +126,8 @@ function camera(el, take, say) {
     canvas.getContext("2d").drawImage(video, 0, 0);
     dialog.close();
     const time = new Date().toTimeString().slice(0, 8).replaceAll(":", ".");
-    canvas.toBlob((blob) => take([new File([blob], `camera ${time}.jpg`)]), "image/jpeg", 0.95);
+    const hand = (blob) => blob && take([new File([blob], `camera ${time}.jpg`)]);
+    canvas.toBlob(hand, "image/jpeg", 0.95);
   });
   const open = async () => {
     if (asking || video.srcObject) return;
@@ -157,11 +159,13 @@ function render({ model, el }) {
   const { ask, stop: stopAnswers } = answers(model);
   const limit = model.get("limit");
   const todo = [];
+  let unread = [];
   let batch = 0;
   let working = false;
   let alive = true;
 
   const say = (...sentences) => {
+    if (!alive) return;
     alert.replaceChildren(
       ...sentences.map((sentence) => {
         const paragraph = document.createElement("p");
@@ -177,10 +181,16 @@ function render({ model, el }) {
   };
   const told = (answered) => {
     if (answered === alive) return;
-    alive = answered;
-    if (alive) return say();
-    empty();
-    say(SILENT);
+    if (answered) {
+      alive = true;
+      say();
+    } else {
+      say(SILENT);
+      alive = false;
+    }
+    el.closest(".sc-page")?.classList.toggle("sc-gone", !alive);
+    for (const button of drop.querySelectorAll("button")) button.disabled = !alive;
+    if (alive) return;
     const reload = document.createElement("button");
     reload.type = "button";
     reload.className = "sc-button";
@@ -190,28 +200,31 @@ function render({ model, el }) {
   };
   const work = async () => {
     working = true;
-    const unread = [];
+    find("[data-example]").disabled = true;
     while (todo.length) {
       const { file, item, show } = todo.shift();
       try {
         await transfer(file, batch, limit, ask, show);
       } catch (error) {
-        if (error.message === SILENT) told(false);
-        else {
-          unread.push(`${file.name}: ${error.message}`);
-          say(...unread);
+        if (error.message !== UNREADABLE) {
+          told(false);
+          break;
         }
+        unread.push(`${file.name}: ${error.message}`);
+        say(...unread);
       }
       item.remove();
     }
     working = false;
+    find("[data-example]").disabled = !alive;
   };
   // Files that come while others are on their way join them.
   const take = (list) => {
     const chosen = [...list];
-    if (!chosen.length || !alive) return;
+    if (!chosen.length) return;
     if (!working) {
       batch += 1;
+      unread = [];
       say();
     }
     for (const file of chosen) {
@@ -224,6 +237,7 @@ function render({ model, el }) {
   const forget = (message) => {
     if (!message.forget) return;
     empty();
+    unread = [];
     say();
     batch += 1;
     find("[data-choose]").focus();
@@ -235,7 +249,10 @@ function render({ model, el }) {
   const phone = matchMedia("(pointer: coarse)").matches;
   find("[data-camera]").hidden = !phone && !navigator.mediaDevices?.getUserMedia;
   find("[data-camera]").addEventListener("click", () => (phone ? photo.click() : shot.open()));
-  find("[data-example]").addEventListener("click", () => model.send({ event: "example" }));
+  find("[data-example]").addEventListener("click", () => {
+    say();
+    model.send({ event: "example" });
+  });
   find("[data-choose]").addEventListener("click", () => files.click());
   for (const input of [files, photo]) {
     input.addEventListener("change", () => {

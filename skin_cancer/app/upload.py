@@ -58,11 +58,10 @@ class Upload(anywidget.AnyWidget):
                 self._events[message["event"]]()
             else:
                 more = self._arrived_of_a_file(message, buffers)
-            number = message.get("number")
         except (AttributeError, KeyError, TypeError, ValueError):
             log.warning("a message that no page of this program sends")
-            return
-        self.send({"more": more, "answers": number})
+        if isinstance(message, dict):
+            self.send({"more": more, "answers": message.get("number")})
 
     def _arrived_of_a_file(self, message, buffers):
         name, batch = str(message["name"]), int(message["batch"])
