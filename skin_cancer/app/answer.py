@@ -77,7 +77,7 @@ def verdict_html(opinion: Opinion) -> str:
     more = (
         f": in a specialist clinic its malignancy is {percent(verdict.malignancy)}, {place} the "
         f"{percent(verdict.threshold)} that are to find {percent(verdict.sensitivity)} of "
-        f"malignant lesions{'.' if verdict.above else '; that excludes none.'}"
+        f"malignant lesions{'.' if verdict.above else '; it may still be malignant.'}"
     )
     measured = ""
     if verdict.measured:

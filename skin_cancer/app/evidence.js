@@ -10,7 +10,7 @@ const MARKUP = `
   <figure data-plain>${SHEET}<figcaption>The square that was read</figcaption></figure>
   <figure data-heat>${SHEET}<figcaption></figcaption></figure>
 </div>
-<div class="sc-scale"><span>weak</span><div></div><span>strongest evidence for it in this picture</span></div>
+<div class="sc-scale"><span>weak</span><div></div><span>strongest in this picture</span></div>
 <div class="sc-controls">
   <label><span>Evidence for</span><select></select></label>
   <label><span>Heatmap</span><input type="range" data-opacity aria-label="Heatmap" min="0" max="100" step="5" value="60"><output></output></label>
