@@ -404,7 +404,7 @@ def choose_graph(output, data) -> str:
 
 
 def add_doubt(output, data) -> None:
-    """Choose the default graph, and fit what both networks know of their limits.
+    """Fit what both networks know of their limits, and choose their default graph.
 
     Args:
         output: folder with a folder for each training; `folds`, `measured` and `shipped` are
@@ -415,9 +415,14 @@ def add_doubt(output, data) -> None:
         SkinCancerError: a training is not finished, a bundle or the dataset cannot be used.
     """
     predictions = write_out_of_fold(output)
-    print(f"default graph: {choose_graph(output, data)}")
-    for name in ("measured", "shipped"):
-        calibration.add(folder(output, name) / "bundle", data, predictions)
+    folders = [folder(output, name) / "bundle" for name in ("measured", "shipped")]
+    for path in folders:
+        calibration.add(path, data, predictions)
+    graph = choose_graph(output, data)
+    print(f"default graph: {graph}")
+    if graph == "int8":  # what is familiar is told by the features that this graph gives
+        for path in folders:
+            calibration.add(path, data, predictions)
 
 
 def publish(output, models=bundle.MODELS_FOLDER) -> None:
