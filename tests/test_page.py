@@ -106,6 +106,7 @@ def visit(server, browser):
         context.on("request", lambda request: asked.append(request.url))
         tab.on("websocket", lambda opened: asked.append(opened.url))
         tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("filechooser", lambda _chooser: None)  # from now on, not when the first is awaited
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
         yield tab
