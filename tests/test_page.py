@@ -440,10 +440,10 @@ def test_two_visitors_never_see_each_others_pictures(visit, server):
 
 
 def test_the_kernel_is_gone_when_the_tab_closes(visit, server):
-    wait_for(lambda: not server.kernels())
+    wait_for(lambda: not server.kernels(), 60)
     with visit():
         assert len(server.kernels()) == 1
-    wait_for(lambda: not server.kernels())
+    wait_for(lambda: not server.kernels(), 60)
 
 
 def test_a_tab_that_dies_leaves_no_kernel(browser, tmp_path):
