@@ -29,6 +29,7 @@ class Evidence(anywidget.AnyWidget):
     shown = traitlets.Dict().tag(sync=True)
     probabilities = traitlets.List().tag(sync=True)
     first = traitlets.Int(0).tag(sync=True)
+    palette = traitlets.Bytes(palette().tobytes()).tag(sync=True)
 
     def show(self, number: int, opinion: Opinion) -> None:
         """Show what is said of a reading; what the setting does not change is not sent again."""
@@ -37,8 +38,6 @@ class Evidence(anywidget.AnyWidget):
             self.shown = content(number, opinion.reading)
             self.probabilities = [percent(chance) for chance in chances.values()]
             self.first = list(chances).index(opinion.prediction.diagnosis)
-
-    palette = traitlets.Bytes(palette().tobytes()).tag(sync=True)
 
 
 def content(number: int, reading: Reading) -> dict:
