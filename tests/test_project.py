@@ -97,7 +97,7 @@ def test_modules_import_only_from_those_above_them():
     order = [
         *("errors", "diagnoses", "imaging", "lesion", "quality", "card", "bundle", "doubt"),
         *("classifier", "sample", "app/reading", "app/answer", "app/report", "app/live"),
-        *("app/upload", "app/evidence", "app/overview", "app/save", "app/page"),
+        *("app/upload", "app/evidence", "app/overview", "app/save", "app/page", "kernels"),
         *("download", "dataset", "augmentation", "config"),
         *("calibration", "batches", "network", "training", "metrics", "strangers"),
         *("evaluation", "recipe"),
