@@ -8,6 +8,7 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := $(wildcard skin_cancer/page/share/jupyter/voila/templates/skin_cancer/*)
+DONE := $(patsubst locks/%.txt,$(VENV)/%.done,$(filter-out locks/environment.txt,$(wildcard locks/*.txt)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help app lab notebooks outputs recipe test lint lock clean
@@ -48,15 +49,15 @@ lint: $(VENV)/test.done  ## Check style, formatting and notebooks
 	$(BIN)/nbstripout --keep-output --keep-count --verify *.ipynb notebooks/*.ipynb
 
 lock: $(VENV)/test.done  ## Resolve all pins anew
-	sh locks/update.sh $(BIN)/uv
+	$(BIN)/python locks/update.py $(BIN)/uv
 
 clean:  ## Remove the virtual environment
 	rm -rf $(VENV)
 
-$(VENV)/app.done $(VENV)/notebooks.done $(VENV)/test.done: $(VENV)/%.done: locks/%.txt pyproject.toml $(PAGE)
+$(DONE): $(VENV)/%.done: locks/%.txt pyproject.toml $(PAGE)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	|| { echo "Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	@echo "Setting up $(VENV) from $< ..."
+	@echo "Setting up $(VENV) from $<; this takes a minute for the page, several for the rest ..."
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install --require-hashes --requirement $<
 	$(PIP) install --no-deps --no-build-isolation --editable .

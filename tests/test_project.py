@@ -16,12 +16,28 @@ PIN = re.compile(r"^([a-z0-9_.-]+==[^ \\\n]+)", re.MULTILINE | re.IGNORECASE)
 
 
 def pins(name):
-    return set(PIN.findall((ROOT / "locks" / name).read_text()))
+    """The pins of a lock and of those that it builds on."""
+    text = (ROOT / "locks" / name).read_text()
+    below = re.findall(r"^-r (\S+)$", text, re.MULTILINE)
+    return set(PIN.findall(text)).union(*map(pins, below))
+
+
+def versions(pinned):
+    """The versions of each package, where one differs by Python or system."""
+    found = {}
+    for pin in pinned:
+        name, version = pin.split("==")
+        found.setdefault(name, set()).add(version)
+    return found
 
 
 def test_locks_come_from_one_resolution():
-    assert pins("app.txt") < pins("notebooks.txt") < pins("test.txt")
+    assert pins("app.txt") < pins("batch.txt") < pins("notebooks.txt") < pins("test.txt")
+    assert pins("batch.txt") < pins("cloud.txt")
     assert pins("environment.txt") == pins("notebooks.txt")
+    together = versions(pins("test.txt"))
+    for name, found in versions(pins("cloud.txt")).items():
+        assert found <= together.get(name, found)
 
 
 def test_app_lock_holds_no_heavy_library():
@@ -29,7 +45,10 @@ def test_app_lock_holds_no_heavy_library():
     assert not names & {"tensorflow", "keras", "pandas", "scikit-learn", "matplotlib"}
 
 
-@pytest.mark.parametrize("name", ["app.txt", "notebooks.txt", "test.txt"])
+LOCKS = {path.name for path in (ROOT / "locks").glob("*.txt")} - {"environment.txt"}
+
+
+@pytest.mark.parametrize("name", sorted(LOCKS))
 def test_every_pin_has_hashes_and_no_lock_names_a_host(name):
     text = (ROOT / "locks" / name).read_text()
     assert len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", text, re.MULTILINE)) == len(
