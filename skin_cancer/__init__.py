@@ -1,6 +1,7 @@
 """Skin lesion diagnosis from dermatoscopic images: supports a doctor, is no medical device."""
 
 from skin_cancer.errors import (
+    ArchiveError,
     BundleError,
     DatasetError,
     ImageError,
@@ -10,6 +11,7 @@ from skin_cancer.errors import (
 )
 
 __all__ = [
+    "ArchiveError",
     "BundleError",
     "Classifier",
     "DatasetError",

@@ -142,20 +142,23 @@ class Classifier:
         description: what the bundle says of itself, a `bundle.Description`.
     """
 
-    def __init__(self, description: bundle.Description, graph_path: Path):
+    def __init__(self, description: bundle.Description, graph_path: Path, threads: int | None):
         self.description = description
         self._doubt = _doubt(description, graph_path.with_name(bundle.REFERENCE))
-        threads = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-        interpreter = Interpreter(model_path=str(graph_path), num_threads=threads)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        interpreter = Interpreter(str(graph_path), num_threads=threads or min(4, cores))
         self._run = interpreter.get_signature_runner()
 
     @classmethod
-    def load(cls, folder=None, graph: str | None = None) -> "Classifier":
+    def load(
+        cls, folder=None, graph: str | None = None, threads: int | None = None
+    ) -> "Classifier":
         """Load a bundle.
 
         Args:
             folder: the bundle's folder; the shipped one if None.
             graph: `float` or `int8`; the bundle's default if None.
+            threads: of the network; as many as there are cores, at most four, if None.
 
         Raises:
             BundleError: the bundle is absent, damaged or of another schema version.
@@ -166,7 +169,7 @@ class Classifier:
         graph = graph or description.default_graph
         if graph not in bundle.GRAPHS:
             raise ValueError(f"No graph {graph!r}; there are {', '.join(bundle.GRAPHS)}.")
-        return cls(description, folder / bundle.GRAPHS[graph])
+        return cls(description, folder / bundle.GRAPHS[graph], threads)
 
     def predict(self, image, views: int = 1, prior="balanced") -> Prediction:
         """Classify one picture.

@@ -17,6 +17,10 @@ class BundleError(SkinCancerError):
     """A model bundle that is absent, damaged or of another schema version."""
 
 
+class ArchiveError(SkinCancerError):
+    """An archive of pictures that is absent or empty, or that could not be scored whole."""
+
+
 class TrainingError(SkinCancerError):
     """A training run that cannot start, go on or be saved."""
 
