@@ -3,6 +3,7 @@
 from skin_cancer.errors import (
     ArchiveError,
     BundleError,
+    ClusterError,
     DatasetError,
     ImageError,
     ParameterError,
@@ -14,6 +15,7 @@ __all__ = [
     "ArchiveError",
     "BundleError",
     "Classifier",
+    "ClusterError",
     "DatasetError",
     "ImageError",
     "ParameterError",

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from skin_cancer import bundle
 from skin_cancer.classifier import Classifier
-from skin_cancer.errors import ArchiveError
+from skin_cancer.errors import ArchiveError, ClusterError
 from skin_cancer.imaging import MAX_BYTES
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -39,33 +39,31 @@ _worker = threading.local()
 
 
 @contextmanager
-def cluster(scheduler: str = "", workers: int | None = None):
+def cluster(scheduler: str = "", workers: int | None = None, **options):
     """Give a Dask client: of the cluster at an address, or of one on this machine for as long.
 
     Args:
         scheduler: address such as `tcp://HOST:8786`; empty for processes of this machine.
         workers: how many of them; None for as many as there are cores.
+        options: of `dask.distributed.LocalCluster`, for processes of this machine.
 
     Raises:
-        ArchiveError: nobody answers at the address.
+        ClusterError: nobody answers at the address.
     """
     if not scheduler:
-        with _local_cluster(workers) as local, Client(local) as client:
+        options |= {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+        with LocalCluster(n_workers=workers, **options) as local, Client(local) as client:
             yield client
         return
     try:
         client = Client(scheduler, timeout="10s")
     except (OSError, ValueError) as error:
-        raise ArchiveError(
+        raise ClusterError(
             f"No Dask scheduler answers at {scheduler}: {error}. Start one with `dask scheduler`, "
             "or leave the address empty for this machine alone."
         ) from error
     with client:
         yield client
-
-
-def _local_cluster(workers):
-    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
 
 
 def list_pictures(source: str) -> list[str]:
@@ -153,15 +151,15 @@ def score(
         shard_size: pictures a shard.
 
     Raises:
-        ArchiveError: there are no pictures; `output` holds other settings; or shards could not be
-            finished, in which case the others are.
+        ArchiveError: there are no pictures; `output` holds scores of another source or with other
+            settings; or shards could not be finished, in which case the others are.
         BundleError: the bundle cannot be loaded.
     """
     folder = folder and str(Path(folder).resolve())
     settings = _settings(folder, graph, views, prior)
     files, place = fsspec.url_to_fs(output)
     files.makedirs(place, exist_ok=True)
-    _keep_settings(files, place, settings)
+    _keep_settings(files, place, {"source": source, **settings})
     manifest = _manifest(files, place, list_pictures(source), shard_size)
     there = set(files.glob(f"{place}/shard-*.parquet"))
     sizes = manifest["shard"].value_counts().sort_index()
@@ -277,7 +275,7 @@ def _classifier(folder, settings):
         _worker.classifier = Classifier.load(folder, settings["graph"], threads=1)
         _worker.key = folder, settings["graph"]
     if _model(_worker.classifier.description) != settings["model"]:
-        raise ArchiveError(f"A worker has another model than {settings['model']} in {folder}.")
+        raise ClusterError(f"A worker has another model than {settings['model']} in {folder}.")
     return _worker.classifier
 
 

@@ -71,7 +71,7 @@ def _matched(predictions, table, codes):
         raise TrainingError(
             f"{predictions} is no table of image_id and probabilities of this dataset: {error}"
         ) from error
-    return found.to_numpy(), rows["diagnosis"].map(list(codes).index).to_numpy()
+    return found.to_numpy(), rows["diagnosis"].map(list(codes).index).to_numpy(int)
 
 
 def fit(probabilities: np.ndarray, truth: np.ndarray, codes, prior) -> dict:

@@ -197,7 +197,7 @@ def split(table: pd.DataFrame, seed: int = SPLIT_SEED) -> pd.DataFrame:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for number, (_, chosen) in enumerate(folds.split(rest.index, rest)):
         fold[rest.index[chosen]] = number
-    return table.assign(fold=table["lesion_id"].map(fold))
+    return table.assign(fold=table["lesion_id"].map(fold).astype(int))
 
 
 def read_image(path) -> np.ndarray:

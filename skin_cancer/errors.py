@@ -21,6 +21,10 @@ class ArchiveError(SkinCancerError):
     """An archive of pictures that is absent or empty, or that could not be scored whole."""
 
 
+class ClusterError(SkinCancerError):
+    """A Dask cluster that does not answer, or whose workers cannot do what they are asked to."""
+
+
 class TrainingError(SkinCancerError):
     """A training run that cannot start, go on or be saved."""
 

@@ -443,3 +443,88 @@ def lines(frame: pd.DataFrame, label: str, ylabel: str):
     axes.tick_params(axis="x", labelsize="small")
     axes.legend(fontsize="small", bbox_to_anchor=(1, 1), loc="upper left")
     return _closed(figure)
+
+
+def timings(table: pd.DataFrame, unit: str):
+    """Draw the medians of calls with their quartiles, and how they compare with the first.
+
+    Args:
+        table: as `benchmarks.compared` returns it.
+        unit: of the medians, for the axis.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.36 * len(table)))
+    spread = [table["median"] - table["from"], table["to"] - table["median"]]
+    colours = ["C0", *["C7"] * (len(table) - 1)]
+    axes.barh(table.index, table["median"], xerr=spread, color=colours, ecolor="0.2")
+    for i, (end, ratio) in enumerate(zip(table["to"], table["ratio"], strict=True)):
+        axes.text(end * 1.08, i, f"{ratio:.2g} x", va="center", fontsize="small")
+    axes.set(xscale="log", xlabel=f"{unit}, logarithmic; whiskers: quartiles; x: times the first")
+    axes.set_xlim(table["from"].min() / 2, table["to"].max() * 3)
+    axes.xaxis.set_minor_formatter("")
+    axes.invert_yaxis()
+    return _closed(figure)
+
+
+def scaling(rates: pd.Series, single: float):
+    """Draw how scoring an archive grows with the processes that do it.
+
+    Args:
+        rates: images a second, by the number of processes.
+        single: images a second of a loop in one thread.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH / 2, 3.2))
+    axes.plot(rates.index, single * rates.index, "--", color="0.4", label="one thread, times these")
+    axes.plot(rates.index, rates, "o-", label="measured")
+    axes.set(xlabel="processes", ylabel="images a second", xticks=rates.index, ylim=(0, None))
+    axes.legend()
+    return _closed(figure)
+
+
+def growth(table: pd.DataFrame):
+    """Draw what a picture costs, and how much memory a process needs, as an archive grows.
+
+    Args:
+        table: columns `images`, `images a second` and `memory` in MB.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3))
+    left.plot(table["images"], 1000 / table["images a second"], "o-")
+    right.plot(table["images"], table["memory"], "o-")
+    left.set(ylabel="milliseconds a picture")
+    right.set(ylabel="memory of the largest process, MB")
+    for axes in (left, right):
+        axes.set(xscale="log", xlabel="pictures in the archive", ylim=(0, None))
+    return _closed(figure)
+
+
+def crowd(table: pd.DataFrame):
+    """Draw how long visitors wait who come at once.
+
+    Args:
+        table: seconds until the last one has the page; rows by the number of visitors, a column
+            for each kind of page.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH / 2, 3.2))
+    for name, style in zip(table, ("o-", "s--", "^:"), strict=False):
+        axes.plot(table.index, table[name], style, label=name)
+    axes.set(xlabel="visitors at once", ylabel="seconds until the last has the page")
+    axes.set(ylim=(0, None), xticks=table.index)
+    axes.legend()
+    return _closed(figure)
+
+
+def malignancies(table: pd.DataFrame, thresholds: dict[str, float]):
+    """Draw how the probabilities of malignancy spread over an archive.
+
+    Args:
+        table: with the column `malignancy`, 0 to 1.
+        thresholds: values to mark, by their names.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3))
+    axes.hist(table["malignancy"], bins=np.linspace(0, 1, 41), color="C0")
+    for (name, value), style in zip(thresholds.items(), ("-", "--", ":"), strict=False):
+        above = (table["malignancy"] >= value).sum()
+        axes.axvline(value, color="C3", linestyle=style, label=f"{name}: {above:,} above")
+    axes.set(xlabel="probability of malignancy", ylabel="pictures", xlim=(0, 1))
+    axes.set(yscale="symlog", ylim=(0, None))
+    axes.legend(title="threshold to find")
+    return _closed(figure)

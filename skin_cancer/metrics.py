@@ -83,7 +83,7 @@ def truth_of(table: pd.DataFrame, codes) -> np.ndarray:
     unknown = sorted(set(table["diagnosis"]) - set(columns))
     if unknown:
         raise DatasetError(f"The model does not know {', '.join(unknown)}, which is in the data.")
-    return table["diagnosis"].map(columns).to_numpy()
+    return table["diagnosis"].map(columns).to_numpy(int)
 
 
 def malignant_of(table: pd.DataFrame) -> np.ndarray:

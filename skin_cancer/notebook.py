@@ -58,7 +58,7 @@ def parameters(namespace: dict, **least: float) -> dict:
     for name, kind in declared.items():
         if not _fits(namespace[name], kind):
             problems.append(f"{name}={namespace[name]!r} is not of type {_words(kind)}")
-        elif name in least and namespace[name] < least[name]:
+        elif namespace[name] is not None and namespace[name] < least.get(name, namespace[name]):
             problems.append(f"{name}={namespace[name]!r} is less than {least[name]}")
     if problems:
         raise ParameterError(

@@ -14,7 +14,7 @@ import pytest
 from dask.distributed import LocalCluster
 from pictures import encoded, lesion
 
-from skin_cancer import ArchiveError, Classifier, batch
+from skin_cancer import ArchiveError, Classifier, ClusterError, batch
 
 SETTINGS = ["model", "graph", "views", "prior"]
 
@@ -264,7 +264,7 @@ def test_what_an_object_store_needs_is_said():
 
 def test_a_scheduler_that_is_not_there_is_said():
     absent = batch.cluster("tcp://127.0.0.1:9")
-    with pytest.raises(ArchiveError, match=r"No Dask scheduler answers at tcp:"), absent:
+    with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp:"), absent:
         pass
 
 

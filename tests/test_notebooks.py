@@ -137,6 +137,21 @@ def test_a_trained_bundle_is_taken_by_classifier_and_app(trained, picture):
     assert "HAM10000" not in card
 
 
+def test_a_training_leaves_its_metrics_for_a_sweep(trained):
+    names = {"accuracy", "loss", "validation_balanced_accuracy"}
+    assert set(json.loads((trained / "metrics.json").read_text())) == names
+
+
+def test_an_archive_is_scored_by_papermill(tmp_path, picture):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "one.jpg").write_bytes(picture)
+    (archive / "two.jpg").write_bytes(picture[:3000])
+    found = run("batch_classification", tmp_path / "out", source=str(archive), workers=1)
+    metrics = json.loads((found / "metrics.json").read_text())
+    assert (metrics["pictures"], metrics["refused"]) == (2, 1)
+
+
 def test_two_runs_of_one_seed_give_the_same_weights(trained, tmp_path):
     again = run("training", tmp_path, **TINY)
     for name in bundle.GRAPHS.values():
