@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from dask.distributed import Client, LocalCluster, as_completed
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 from tqdm.auto import tqdm
 
@@ -124,8 +125,7 @@ def _joined(folder, name):
 
 
 def _address(files, path):
-    local = "file" in np.atleast_1d(files.protocol)
-    return path if local else files.unstrip_protocol(path)
+    return path if isinstance(files, LocalFileSystem) else files.unstrip_protocol(path)
 
 
 def score(
@@ -270,12 +270,13 @@ def _score_shard(shard, output, folder, settings):
 
 def _classifier(folder, settings):
     """Return this worker's classifier, one a thread: LiteRT serves one caller at a time."""
-    if getattr(_worker, "key", None) != (folder, settings["graph"]):
+    key = folder, settings["model"], settings["graph"]
+    if getattr(_worker, "key", None) != key:
         cv2.setNumThreads(1)  # the cores are shared out among the workers already
-        _worker.classifier = Classifier.load(folder, settings["graph"], threads=1)
-        _worker.key = folder, settings["graph"]
-    if _model(_worker.classifier.description) != settings["model"]:
-        raise ClusterError(f"A worker has another model than {settings['model']} in {folder}.")
+        classifier = Classifier.load(folder, settings["graph"], threads=1)
+        if _model(classifier.description) != settings["model"]:
+            raise ClusterError(f"A worker has another model than {settings['model']} in {folder}.")
+        _worker.classifier, _worker.key = classifier, key
     return _worker.classifier
 
 

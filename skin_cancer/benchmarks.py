@@ -391,18 +391,19 @@ def visits(crowds: list[int], tensorflow: bool = False) -> dict:
     """Let visitors come to a page of which no kernel waits for them.
 
     Args:
-        crowds: how many at once, one crowd after the other.
+        crowds: how many at once; each crowd comes to a server of its own, since kernels stay.
         tensorflow: whether the page imports TensorFlow.
 
     Returns:
         `memory`, what a visitor's kernel keeps, in MB; `waits`, for each size of a crowd the
         seconds until its last visitor has the page.
     """
-    with page(tensorflow, waiting=False) as (address, kernels):
-        visit(address, 1)
-        memory = np.mean([kernel.memory_info().rss for kernel in kernels()]) / MB
-        waits = {count: max(visit(address, count)) for count in crowds}
-        return {"memory": float(memory), "waits": waits}
+    waits, memory = {}, []
+    for count in crowds:
+        with page(tensorflow, waiting=False) as (address, kernels):
+            waits[count] = max(visit(address, count))
+            memory += [kernel.memory_info().rss / MB for kernel in kernels()]
+    return {"memory": float(np.median(memory)), "waits": waits}
 
 
 class Repeated(keras.utils.PyDataset):

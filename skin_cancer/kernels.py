@@ -15,9 +15,10 @@ class VisitorKernels(AsyncMappingKernelManager):
 
     async def cull_kernels(self) -> None:
         """End kernels that nobody has used for `cull_idle_timeout` seconds."""
-        started = [task for pool in self._pools.values() for task in pool if task.done()]
-        for task in (task for task in started if not task.exception()):
-            await self._keep(task.result()["kernel_id"])
+        tasks = [task for pool in self._pools.values() for task in pool]
+        waiting = [task.result() for task in tasks if task.done() and not task.exception()]
+        for kernel in waiting:
+            await self._keep(kernel["kernel_id"])
         await super().cull_kernels()
 
     async def _keep(self, kernel_id):

@@ -56,10 +56,11 @@ def parameters(namespace: dict, **least: float) -> dict:
     unknown = sorted(_injected(namespace.get("In", [])) - set(declared))
     problems = [f"{name} is unknown" for name in unknown]
     for name, kind in declared.items():
-        if not _fits(namespace[name], kind):
-            problems.append(f"{name}={namespace[name]!r} is not of type {_words(kind)}")
-        elif namespace[name] is not None and namespace[name] < least.get(name, namespace[name]):
-            problems.append(f"{name}={namespace[name]!r} is less than {least[name]}")
+        value = namespace[name]
+        if not _fits(value, kind):
+            problems.append(f"{name}={value!r} is not of type {_words(kind)}")
+        elif name in least and value is not None and value < least[name]:
+            problems.append(f"{name}={value!r} is less than {least[name]}")
     if problems:
         raise ParameterError(
             f"Wrong parameters: {'; '.join(problems)}. There are {', '.join(declared)}."
