@@ -50,12 +50,16 @@ class TrainingImages(keras.utils.PyDataset):
     The images are uint8, or float32 where views are mixed. The labels are float32
     (batch, 2 x diagnoses): first a distribution, then the logarithms of the class shares that it
     is to be seen under. Order and augmentation are functions of (seed, epoch, index) alone.
+    `part` is the slice of each batch that it gives, for a process that trains with others; views
+    are mixed within it.
 
     Raises:
         TrainingError: the teacher's table cannot be read or misses an image.
     """
 
-    def __init__(self, table: pd.DataFrame, config: TrainingConfig, epoch: int, pictures=None):
+    def __init__(
+        self, table: pd.DataFrame, config: TrainingConfig, epoch: int, pictures=None, part=None
+    ):
         super().__init__(workers=LOADER_THREADS)
         self.pictures = pictures or Pictures(table)
         self.config = config
@@ -63,6 +67,7 @@ class TrainingImages(keras.utils.PyDataset):
         labels = soft_labels(table, config)
         self.labels = np.hstack([labels, np.tile(log_prior, (len(table), 1))])
         self.batch_size = min(config.batch_size, len(table))
+        self.part = part or slice(None)
         self.size = crop_size(config, epoch)
         self.key = (config.seed, epoch)
         self.order = _order(table, config, np.random.default_rng(self.key))
@@ -72,7 +77,7 @@ class TrainingImages(keras.utils.PyDataset):
         return len(self.order) // self.batch_size
 
     def __getitem__(self, batch):
-        places = range(batch * self.batch_size, (batch + 1) * self.batch_size)
+        places = range(batch * self.batch_size, (batch + 1) * self.batch_size)[self.part]
         views = np.stack([self._view(place) for place in places])
         labels = self.labels[self.order[places]]
         return self._mixed(views, labels, batch) if self.config.mixup else (views, labels)
@@ -99,7 +104,8 @@ class TrainingImages(keras.utils.PyDataset):
     def _mixed(self, views, labels, batch):
         """Mix each view with the next one of the batch (Zhang et al. 2018, "mixup", section 2)."""
         rng = np.random.default_rng((*self.key, batch, 2))
-        share = rng.beta(self.config.mixup, self.config.mixup, len(views)).astype("float32")
+        share = rng.beta(self.config.mixup, self.config.mixup, self.batch_size).astype("float32")
+        share = share[self.part]
         share = np.maximum(share, 1 - share)[:, None]
         others, their_labels = np.roll(views, 1, axis=0), np.roll(labels, 1, axis=0)
         weight = share[:, :, None, None]

@@ -8,6 +8,7 @@ folder to one that has it and run the same command to get the bundle.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -45,6 +46,7 @@ PREDICTIONS = "predictions.csv"
 START_WEIGHTS = {"imagenet": "imagenet", "random": None}
 WARM_UP_EPOCHS = 0.5
 INT8_SAMPLE = 200
+PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 CODES = [diagnosis.code for diagnosis in ISIC_2019]
 
 
@@ -52,7 +54,8 @@ def train(config: TrainingConfig):
     """Train, or go on with an interrupted run of the same config in the same folder.
 
     Every epoch starts from the checkpoint that the one before it wrote, so an interrupted run
-    ends with the very weights of an undisturbed one on the same machine.
+    ends with the very weights of an undisturbed one on the same machine. All GPUs of the machine
+    share each batch.
 
     Returns:
         The network with its averaged weights, the record of the run (a dictionary: `recipe`,
@@ -61,8 +64,8 @@ def train(config: TrainingConfig):
 
     Raises:
         DatasetError: the dataset, or an image of it, cannot be used.
-        TrainingError: the config cannot start, the folder holds another run, the disk is full, or
-            the loss diverged.
+        TrainingError: the config cannot start, the devices cannot share its batches alike, the
+            folder holds another run, the disk is full, or the loss diverged.
     """
     _make_folder(Path(config.output))
     keras.utils.set_random_seed(config.seed)
@@ -71,8 +74,13 @@ def train(config: TrainingConfig):
     training = training.reset_index(drop=True)
     for path in validation["path"]:
         dataset.read_image(path)  # a broken one is named now, not at the end of an epoch
-    network = compiled_network(config, training)
+    with _scope():
+        network, record = _trained_network(config, training, validation)
+    return network, record, training
 
+
+def _trained_network(config, training, validation):
+    network = compiled_network(config, training)
     record = {"recipe": config.recipe, "provenance": _provenance(config, training), "history": []}
     if (Path(config.output) / CHECKPOINT).exists():
         record = _load(config, network, record)
@@ -84,13 +92,16 @@ def train(config: TrainingConfig):
         network.optimizer.finalize_variable_values(network.trainable_weights)
     if len(validation):
         _write_predictions(network, config, validation)
-    return network, record, training
+    return network, record
 
 
 def _train_epoch(network, config, training, pictures, validation, record):
     """Train one epoch from the state of the last, add it to the record and save both."""
     epoch = len(record["history"])
-    images = TrainingImages(training, config, epoch, pictures)
+    process, processes = _process()
+    part = slice(process, None, processes)
+    images = TrainingImages(training, config, epoch, pictures, part)
+    _check_batch(images.batch_size)
     print(f"Epoch {epoch + 1} of {config.epochs}, {images.size} pixels", flush=True)
     keeper = _KeepState()
     start = time.monotonic()
@@ -113,8 +124,42 @@ def _train_epoch(network, config, training, pictures, validation, record):
         row["validation_balanced_accuracy"] = _validate(network, config, validation)
     print(json.dumps(row), flush=True)
     record["history"].append(row)
-    _save(Path(config.output), keeper.state, record)
+    if process == 0:
+        _save(Path(config.output), keeper.state, record)
     _restore(network, keeper.state)
+
+
+def _scope():
+    """Return the scope in which all devices, if there are several, share each batch."""
+    devices = keras.distribution.list_devices()
+    if len(devices) == 1:
+        return contextlib.nullcontext()
+    if keras.backend.backend() == "jax":
+        return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
+    import tensorflow as tf  # not at the top: training itself runs without it
+
+    return tf.distribute.MirroredStrategy(devices).scope()
+
+
+def _process():
+    """Return the number of this process and how many of them train together."""
+    distribution = keras.distribution.distribution()
+    return (distribution.data_shard_id, distribution.num_processes) if distribution else (0, 1)
+
+
+def _shareable(images):
+    """Return the next number of images that all devices can share alike."""
+    devices = len(keras.distribution.list_devices())
+    return math.ceil(images / devices) * devices
+
+
+def _check_batch(size):
+    if size != _shareable(size):
+        raise TrainingError(
+            f"Batches of {size} images cannot be shared alike by "
+            f"{len(keras.distribution.list_devices())} devices. Give a batch_size that their "
+            "number divides, or make fewer of them visible."
+        )
 
 
 class _KeepState(keras.callbacks.Callback):
@@ -132,13 +177,28 @@ def _validate(network, config, validation):
 
 
 def _logits(network, config, table):
-    images = CentredImages(table, config.image_size, config.batch_size)
-    return network.predict(images, verbose=0)
+    rows = np.arange(_shareable(len(table))) % len(table)
+    images = CentredImages(table.iloc[rows], config.image_size, _shareable(config.batch_size))
+    with _undistributed():
+        return network.predict(images, verbose=0)[: len(table)]
+
+
+@contextlib.contextmanager
+def _undistributed():
+    """Under JAX, let each process compute whole batches: `predict` gathers no other's parts."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def _write_predictions(network, config, validation):
     """Write the probabilities of the validation images under the balanced prior."""
     logits = _logits(network, config, validation).astype(float)
+    if _process()[0] != 0:
+        return
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     table = pd.DataFrame(
         weights / weights.sum(axis=1, keepdims=True),
@@ -445,12 +505,26 @@ def _parser():
     return parser
 
 
+def _join_processes():
+    """Join the other processes of the run, where the environment names them.
+
+    Raises:
+        TrainingError: the backend is not JAX.
+    """
+    if PROCESSES not in os.environ:
+        return
+    if keras.backend.backend() != "jax":
+        raise TrainingError(f"{PROCESSES} is set: several hosts train under KERAS_BACKEND=jax.")
+    keras.distribution.initialize()
+
+
 def main():
     """Run the training that the shell's arguments describe, to the bundle where TensorFlow is."""
     options = vars(_parser().parse_args())
     train_only = options.pop("no_bundle") or keras.backend.backend() != "tensorflow"
     try:
         config = TrainingConfig(**options)
+        _join_processes()
         network, record, training = train(config)
         if train_only:
             print(
