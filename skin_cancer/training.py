@@ -131,7 +131,7 @@ def _train_epoch(network, config, training, pictures, validation, record):
 
 def _scope():
     """Return the scope in which all devices, if there are several, share each batch."""
-    devices = keras.distribution.list_devices()
+    devices = _devices()
     if len(devices) == 1:
         return contextlib.nullcontext()
     if keras.backend.backend() == "jax":
@@ -139,6 +139,13 @@ def _scope():
     import tensorflow as tf  # not at the top: training itself runs without it
 
     return tf.distribute.MirroredStrategy(devices).scope()
+
+
+def _devices():
+    """Return the names of the devices that share each batch: under PyTorch, of one."""
+    if keras.backend.backend() == "torch":
+        return ["default"]
+    return keras.distribution.list_devices()
 
 
 def _process():
@@ -149,7 +156,7 @@ def _process():
 
 def _shareable(images):
     """Return the next number of images that all devices can share alike."""
-    devices = len(keras.distribution.list_devices())
+    devices = len(_devices())
     return math.ceil(images / devices) * devices
 
 
@@ -157,7 +164,7 @@ def _check_batch(size):
     if size != _shareable(size):
         raise TrainingError(
             f"Batches of {size} images cannot be shared alike by "
-            f"{len(keras.distribution.list_devices())} devices. Give a batch_size that their "
+            f"{len(_devices())} devices. Give a batch_size that their "
             "number divides, or make fewer of them visible."
         )
 
