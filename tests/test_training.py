@@ -307,7 +307,7 @@ def test_start_weights_that_are_not_there():
         training.start_network(TrainingConfig(start_weights="nowhere"), 7)
 
 
-def test_a_run_without_tensorflow_becomes_a_bundle_with_it(ham10000, tmp_path):
+def test_a_run_without_tensorflow_becomes_a_bundle_with_it(ham10000, tmp_path, picture):
     options = [f"--data={ham10000}", f"--output={tmp_path}", "--epochs=1", *TINY]
     trained = shell("training", *options, KERAS_BACKEND="jax")
     assert "on a machine with TensorFlow" in trained.stdout, trained.stderr
@@ -316,3 +316,4 @@ def test_a_run_without_tensorflow_becomes_a_bundle_with_it(ham10000, tmp_path):
     versions = bundle.read(tmp_path / "bundle").training["provenance"]["versions"]
     assert "jax" in versions
     assert "tensorflow" not in versions
+    assert Classifier.load(tmp_path / "bundle").predict(picture).probabilities
