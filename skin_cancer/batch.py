@@ -5,9 +5,11 @@ finished is not done again: the same call goes on with an interrupted run, or wi
 has grown.
 """
 
+import ctypes
 import hashlib
 import itertools
 import json
+import sys
 import threading
 import time
 import uuid
@@ -36,6 +38,7 @@ COLUMN = "path"
 MANIFEST, SETTINGS = "manifest.parquet", "settings.json"
 FETCHED = 16  # pictures in memory at once
 PAUSES = (1, 4)  # seconds before what could not be fetched is tried again
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _worker = threading.local()
 
 
@@ -273,11 +276,23 @@ def _classifier(folder, settings):
     key = folder, settings["model"], settings["graph"]
     if getattr(_worker, "key", None) != key:
         cv2.setNumThreads(1)  # the cores are shared out among the workers already
+        _keep_memory()
         classifier = Classifier.load(folder, settings["graph"], threads=1)
         if _model(classifier.description) != settings["model"]:
             raise ClusterError(f"A worker has another model than {settings['model']} in {folder}.")
         _worker.classifier, _worker.key = classifier, key
     return _worker.classifier
+
+
+def _keep_memory():
+    """Let glibc keep memory that is freed, for the next picture.
+
+    Dask tells its workers to give all of it back at once, which takes a fifth of a picture's time.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_TRIM_THRESHOLD, 1 << 28)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 25)
 
 
 def _fetched(addresses):
