@@ -432,7 +432,7 @@ def training_times(config: TrainingConfig, steps: int, rounds: int) -> pd.DataFr
         Milliseconds an image, one row a round: `fixed batch` and `whole pipeline`.
     """
     table, _ = divide(dataset.split(dataset.read(dataset.data_folder(config.data))), config.recipe)
-    table = table.reset_index(drop=True)
+    table = table.iloc[np.arange(steps * config.batch_size) % len(table)].reset_index(drop=True)
     network = training.compiled_network(config, table)
     images = TrainingImages(table, config, config.epochs)
     fixed = Repeated(*images[0], steps)
@@ -445,20 +445,18 @@ def training_times(config: TrainingConfig, steps: int, rounds: int) -> pd.DataFr
 
 
 def other_backends(config: TrainingConfig, steps: int, rounds: int) -> dict[str, float]:
-    """Time the fixed batch of `training_times` under JAX and PyTorch, where they are installed.
+    """Time the fixed batch of `training_times` under PyTorch, if it is installed.
 
     Returns:
         Median milliseconds an image, by the name of the backend.
     """
-    found = {}
-    for backend in ("jax", "torch"):
-        if importlib.util.find_spec(backend):
-            options = [config.data, config.image_size, config.batch_size, steps, rounds]
-            command = [sys.executable, "-m", "skin_cancer.benchmarks", *map(str, options)]
-            environment = {**os.environ, "KERAS_BACKEND": backend}
-            text = subprocess.check_output(command, env=environment, cwd=ROOT, text=True)
-            found[backend] = float(text.split()[-1])
-    return found
+    if not importlib.util.find_spec("torch"):
+        return {}
+    options = [config.data, config.image_size, config.batch_size, steps, rounds]
+    command = [sys.executable, "-m", "skin_cancer.benchmarks", *map(str, options)]
+    environment = {**os.environ, "KERAS_BACKEND": "torch"}
+    text = subprocess.check_output(command, env=environment, cwd=ROOT, text=True)
+    return {"torch": float(text.split()[-1])}
 
 
 def main(data, *sizes):
