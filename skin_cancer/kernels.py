@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
-
 TO_THE_LOG = "--IPKernelApp.outstream_class=None"  # what a kernel prints, not to its visitor
 
 

@@ -2,11 +2,8 @@
 
 import io
 import json
-import resource
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -118,7 +115,10 @@ def largest():
         "TIFF, 16 bit",
         lambda: encoded(np.zeros((side, side, 3), np.uint16), ".tiff"),
     )
-    yield "TIFF deflated", lambda: file(Image.new("RGB", (side, side)), "TIFF", compression="tiff_deflate")
+    yield (
+        "TIFF deflated",
+        lambda: file(Image.new("RGB", (side, side)), "TIFF", compression="tiff_deflate"),
+    )
 
 
 def _noisy(width, height):
@@ -149,7 +149,9 @@ print(json.dumps([found, seconds, peak - start]))
 """
 
 
-@pytest.mark.parametrize(("kind", "made"), largest(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("kind", "made"), largest(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_the_largest_pictures(kind, made, tmp_path, tally):
     path = tmp_path / "picture"
     path.write_bytes(made())
