@@ -252,7 +252,7 @@ def test_widget_messages_of_any_kind_leave_the_kernel_answering(visitor, stress,
         assert visitor.answers()
 
 
-def test_a_page_whose_messages_were_nonsense_still_reads_pictures(visitor, stress, tally):
+def test_a_page_whose_messages_were_nonsense_still_reads_pictures(visitor, tally):
     wrong = [
         *({"method": method} for method in ("", "backbone", "request_state", "custom", None, 7)),
         *({"method": "custom", "content": value} for value in VALUES),

@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 def build() -> widgets.Widget:
     """Return the page for the bundle that `SKIN_CANCER_BUNDLE` names, or the shipped one.
 
-    A bundle that cannot be loaded gives a page that says so. Under Voila a line for each prediction,
-    and what goes wrong, go to the server's log and not to the visitor.
+    A bundle that cannot be loaded gives a page that says so. Under Voila a line for each
+    prediction, and what goes wrong, go to the server's log and not to the visitor.
     """
     if SERVED in os.environ:
         _tell_the_log()
