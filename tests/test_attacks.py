@@ -226,7 +226,8 @@ def test_without_a_kernels_id_nothing_is_done(server, visitor, kernel, tally):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/voila/files/README.md", "/nowhere", "/voila/static/voila.js", "/voila/templates/x"]
+    "path",
+    ["/", "/voila/files/README.md", "/nowhere", "/voila/static/voila.js", "/voila/templates/x"],
 )
 def test_headers_that_keep_the_page_to_itself(server, path, tally):
     with tally("responses with all protecting headers"):
@@ -245,11 +246,13 @@ def test_widget_messages_of_any_kind_leave_the_kernel_answering(visitor, stress,
         for trait in [*state, "nonsense"]:
             for value in VALUES if stress else VALUES[::4]:
                 with tally("widget traits set to a wrong value"):
-                    visitor.send(visitor.comm(widget, {"method": "update", "state": {trait: value}}))
+                    visitor.send(
+                        visitor.comm(widget, {"method": "update", "state": {trait: value}})
+                    )
         assert visitor.answers()
 
 
-def test_a_page_whose_messages_were_nonsense_still_reads_pictures(visitor, stress, tally):
+def test_a_page_whose_messages_were_nonsense_still_reads_pictures(visitor, tally):
     wrong = [
         *({"method": method} for method in ("", "backbone", "request_state", "custom", None, 7)),
         *({"method": "custom", "content": value} for value in VALUES),

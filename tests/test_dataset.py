@@ -75,8 +75,10 @@ def test_a_table_in_another_encoding(copy, encoding):
     text = path.read_text().replace("back", "Rücken")
     path.write_bytes(text.encode(encoding))
     if encoding == "utf-8-sig":
-        assert dataset.read(copy).drop(columns="localization").equals(
-            before.drop(columns="localization")
+        assert (
+            dataset.read(copy)
+            .drop(columns="localization")
+            .equals(before.drop(columns="localization"))
         )
     else:
         with pytest.raises(DatasetError, match=r"metadata\.csv (cannot be read|names no images)"):

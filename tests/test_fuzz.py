@@ -2,11 +2,8 @@
 
 import io
 import json
-import resource
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -100,37 +97,32 @@ def test_too_small_to_be_read(kind, size, tally):
         imaging.decode(file(Image.new("RGB", size), kind))
 
 
-def largest():
-    """Pictures of as many pixels as are read, of kinds that take the most memory or work."""
-    side = int(imaging.MAX_PIXELS**0.5)
-    wide = 16_383  # of WebP, at most
-    yield "JPEG", lambda: file(_noisy(side, side), "JPEG", quality=60)
-    yield (
-        "JPEG progressive, rotated",
-        lambda: file(
-            _noisy(side, side), "JPEG", quality=50, progressive=True, subsampling=0, exif=_turned()
-        ),
-    )
-    yield "PNG", lambda: file(Image.new("RGB", (side, side)), "PNG")
-    yield "PNG, 16 bit, alpha", lambda: encoded(np.zeros((side, side, 4), np.uint16), ".png")
-    yield "WebP", lambda: file(Image.new("RGBA", (wide, imaging.MAX_PIXELS // wide)), "WEBP")
-    yield (
-        "TIFF, 16 bit",
-        lambda: encoded(np.zeros((side, side, 3), np.uint16), ".tiff"),
-    )
-    yield "TIFF deflated", lambda: file(Image.new("RGB", (side, side)), "TIFF", compression="tiff_deflate")
+SIDE = int(imaging.MAX_PIXELS**0.5)
+WIDE = 16_383  # the widest WebP
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+# Of as many pixels as are read, of kinds that take much memory or work.
+LARGEST = {
+    "JPEG": lambda: file(_noisy(), "JPEG", quality=60),
+    "JPEG progressive, turned": lambda: file(
+        _noisy(), "JPEG", quality=50, progressive=True, subsampling=0, exif=TURNED.tobytes()
+    ),
+    "PNG": lambda: file(Image.new("RGB", (SIDE, SIDE)), "PNG"),
+    "PNG, 16 bits, alpha": lambda: encoded(np.zeros((SIDE, SIDE, 4), np.uint16), ".png"),
+    "WebP, alpha": lambda: file(Image.new("RGBA", (WIDE, imaging.MAX_PIXELS // WIDE)), "WEBP"),
+    "TIFF, 16 bits": lambda: encoded(np.zeros((SIDE, SIDE, 3), np.uint16), ".tiff"),
+    "TIFF, deflated": lambda: file(
+        Image.new("RGB", (SIDE, SIDE)), "TIFF", compression="tiff_deflate"
+    ),
+}
 
 
-def _noisy(width, height):
+def _noisy():
     tile = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
-    repeated = np.tile(cv2.GaussianBlur(tile, (0, 0), 2), (height // 256 + 1, width // 256 + 1, 1))
-    return Image.fromarray(repeated[:height, :width])
-
-
-def _turned():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif.tobytes()
+    repeats = SIDE // 256 + 1
+    return Image.fromarray(
+        np.tile(cv2.GaussianBlur(tile, (0, 0), 2), (repeats, repeats, 1))[:SIDE, :SIDE]
+    )
 
 
 READ_ONE = """
@@ -149,10 +141,10 @@ print(json.dumps([found, seconds, peak - start]))
 """
 
 
-@pytest.mark.parametrize(("kind", "made"), largest(), ids=lambda value: value if isinstance(value, str) else "")
-def test_the_largest_pictures(kind, made, tmp_path, tally):
+@pytest.mark.parametrize("kind", LARGEST)
+def test_the_largest_pictures(kind, tmp_path, tally):
     path = tmp_path / "picture"
-    path.write_bytes(made())
+    path.write_bytes(LARGEST[kind]())
     with tally("the largest pictures that are read"):
         done = subprocess.run(
             [sys.executable, "-c", READ_ONE, str(path)], cwd=ROOT, capture_output=True, check=True
