@@ -4,8 +4,6 @@ from datetime import UTC, datetime
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
-TO_THE_LOG = "--IPKernelApp.outstream_class=None"  # what a kernel prints, not to its visitor
-
 
 class VisitorKernels(AsyncMappingKernelManager):
     """Kernels of the page; Voila adds to it a pool of those that wait for a visitor.
@@ -14,10 +12,6 @@ class VisitorKernels(AsyncMappingKernelManager):
     for the waiting ones. Here these count as active, so that none is ended in the moment in which a
     visitor has got it and not connected yet, and one that died is replaced.
     """
-
-    async def start_kernel(self, **options) -> str:
-        """Start a kernel whose output goes to the server's log; return its id."""
-        return await super().start_kernel(extra_arguments=[TO_THE_LOG], **options)
 
     async def cull_kernels(self) -> None:
         """End kernels that nobody has used for `cull_idle_timeout` seconds."""

@@ -3,15 +3,17 @@
 import csv
 import os
 import shutil
+import socket
+import sys
 import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT
 from pictures import encoded, lesion, photograph, png_header
-from server import Server, wait_for
 
 from skin_cancer.classifier import STRANGE, Classifier
 from skin_cancer.diagnoses import BY_CODE
@@ -40,10 +42,50 @@ pytestmark = [
 ]
 
 
+class Server:
+    """A running Voila: its address, process, and the folder that it may write to."""
+
+    def __init__(self, folder, *options):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.folder, self.address = folder, f"http://localhost:{port}"
+        self.log = folder / "log"
+        with self.log.open("w") as output:
+            self.process = psutil.Popen(
+                [Path(sys.executable).with_name("voila"), "app.ipynb", f"--port={port}", *options],
+                cwd=ROOT,
+                env={**os.environ, "TMPDIR": str(folder), "BROWSER": "true"},
+                stdout=output,
+                stderr=output,
+            )
+        wait_for(lambda: "is running at" in self.log.read_text(), 60)
+
+    def kernels(self):
+        """The living processes of visitors, and of the one that waits for the next."""
+        children = self.process.children(recursive=True)
+        alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in alive if "ipykernel_launcher" in child.cmdline()]
+
+    def waiting(self):
+        """The process that the next visitor gets; all visitors of before are gone."""
+        wait_for(lambda: len(self.kernels()) == 1, 60)
+        return self.kernels()[0]
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("voila")) as server:
-        yield server
+    server = Server(tmp_path_factory.mktemp("voila"))
+    yield server
+    server.process.terminate()
+    server.process.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +455,8 @@ def test_the_kernel_is_gone_when_the_tab_closes(visit, server):
 
 def test_a_tab_that_dies_leaves_no_kernel(browser, tmp_path):
     quick = "--MappingKernelManager.cull_idle_timeout=2", "--MappingKernelManager.cull_interval=1"
-    with Server(tmp_path, *quick) as server:
+    server = Server(tmp_path, *quick)
+    try:
         tab = browser.new_page()
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
@@ -429,6 +472,9 @@ def test_a_tab_that_dies_leaves_no_kernel(browser, tmp_path):
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
         tab.close()
+    finally:
+        server.process.terminate()
+        server.process.wait(20)
 
 
 def test_nothing_of_a_picture_is_written_to_disk(tab, picture, server):
