@@ -11,7 +11,7 @@ PAGE := $(wildcard skin_cancer/page/share/jupyter/voila/templates/skin_cancer/*)
 DONE := $(patsubst locks/%.txt,$(VENV)/%.done,$(filter-out locks/environment.txt,$(wildcard locks/*.txt)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help app lab notebooks outputs recipe test lint lock clean
+.PHONY: help app lab notebooks outputs recipe test stress lint lock clean
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -42,6 +42,9 @@ recipe: $(VENV)/notebooks.done  ## Compare recipes, then train by the one found 
 
 test: $(VENV)/test.done  ## Run all tests
 	$(BIN)/python -m pytest
+
+stress: $(VENV)/test.done  ## Try for half an hour to break it, and say what held
+	$(BIN)/python -m pytest -m stress --stress
 
 lint: $(VENV)/test.done  ## Check style, formatting and notebooks
 	$(BIN)/ruff check .

@@ -1,7 +1,11 @@
 """The deployed model: a picture in, a `Prediction` out, on LiteRT alone."""
 
+import logging
 import math
 import os
+import threading
+import time
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,6 +30,8 @@ STRANGE = (
 DISCLAIMER = (
     "This program supports a doctor's decision. It is not a medical device and makes no diagnosis."
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +142,7 @@ class Prediction:
 
 
 class Classifier:
-    """A loaded bundle.
+    """A loaded bundle. Threads may share it: the network takes their pictures in turn.
 
     Attributes:
         description: what the bundle says of itself, a `bundle.Description`.
@@ -146,8 +152,12 @@ class Classifier:
         self.description = description
         self._doubt = _doubt(description, graph_path.with_name(bundle.REFERENCE))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-        interpreter = Interpreter(str(graph_path), num_threads=threads or min(4, cores))
-        self._run = interpreter.get_signature_runner()
+        try:
+            interpreter = Interpreter(str(graph_path), num_threads=threads or min(4, cores))
+        except ValueError as error:
+            raise BundleError(f"{graph_path} is no LiteRT graph: {error}") from error
+        self._runner = interpreter.get_signature_runner()
+        self._free = threading.Lock()
 
     @classmethod
     def load(
@@ -161,7 +171,7 @@ class Classifier:
             threads: of the network; as many as there are cores, at most four, if None.
 
         Raises:
-            BundleError: the bundle is absent, damaged or of another schema version.
+            BundleError: the bundle is absent, damaged, of another schema version or no model.
             ValueError: no such graph.
         """
         folder = Path(folder) if folder else bundle.DEFAULT_BUNDLE
@@ -187,10 +197,10 @@ class Classifier:
         """
         if views not in range(1, MAX_VIEWS + 1):
             raise ValueError(f"views={views}: take 1 to {MAX_VIEWS}.")
-        assumed = self._shares(prior)
+        start, assumed = time.perf_counter(), self._shares(prior)
         pixels, size = _pixels(image), self.description.input_size
         squares = np.stack([_view(pixels, size, i) for i in range(views)])
-        outputs = self._run(image=squares)
+        outputs = self._run(squares)
         logits = outputs["logits"].mean(axis=0).astype(float)
         whole = range(0, views, len(ZOOMS))
         maps = np.mean([_unview(outputs["maps"][i], i) for i in whole], axis=0)
@@ -202,6 +212,9 @@ class Classifier:
             more["unfamiliarity"] = self._doubt.unfamiliarity(features, squares[0])
             more["features"] = self._doubt.reduced(features)
             more["doubt"] = self._doubt
+        height, width = pixels.shape[:2]
+        took = 1000 * (time.perf_counter() - start)
+        log.info("%s: %d x %d pixels, %.0f ms", self.description.name, width, height, took)
         return Prediction(self._weighed(logits, prior), maps, size, assumed, **more)
 
     def predict_many(
@@ -251,7 +264,11 @@ class Classifier:
         Args:
             square: uint8 RGB (size, size, 3), of the network's input size.
         """
-        return self._run(image=square[None])["features"][0]
+        return self._run(square[None])["features"][0]
+
+    def _run(self, squares):
+        with self._free:
+            return self._runner(image=squares)
 
     def _weighed(self, logits, prior):
         """Return ISIC code to probability under a prior, of logits under the training prior."""
@@ -276,8 +293,11 @@ def _doubt(description, path):
     """Return the `Doubt` of a bundle, or None if it has none."""
     if not description.doubt:
         return None
-    with np.load(path, allow_pickle=False) as reference:
-        return Doubt(description.doubt, reference)
+    try:
+        with np.load(path, allow_pickle=False) as reference:
+            return Doubt(description.doubt, reference)
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} is no reference of doubt: {error}") from error
 
 
 def _is_weight(value):

@@ -277,7 +277,8 @@ def _read_layout(folder, layout):
     table = table.reindex(columns=["image_id", "lesion_id", "dx", "diagnosis", *DETAILS])
     if layout is not HAM10000:
         table["lesion_id"] = table["lesion_id"].astype("string").fillna(table["image_id"])
-    paths = {path.stem: path for path in folder.glob(layout.images)}
+    files = [path for path in folder.glob(layout.images) if not path.name.startswith(".")]
+    paths = {path.stem: path for path in files}
     _check(folder, layout, table, paths)
     return _finished(folder, table, paths, layout)
 
@@ -317,6 +318,9 @@ def _check(folder, layout, table, paths):
     if paths:
         absent = ~table["image_id"].isin(paths.keys())
         checks["images named in the table but absent"] = _ids(table, absent)
+        checks["image files that no line of the table names"] = sorted(
+            paths.keys() - set(table["image_id"])
+        )
     problems = [f"{what}: {_shown(found)}" for what, found in checks.items() if found]
     if problems:
         raise DatasetError(

@@ -53,7 +53,7 @@ def load_network(folder) -> keras.Model:
             "Take one that has it; every training writes it."
         )
     try:
-        network = keras.models.load_model(path, compile=False)
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, TypeError, ValueError) as error:
         raise BundleError(
             f"Keras {keras.__version__} cannot load {path}: {error} Take the version that wrote it."

@@ -14,8 +14,12 @@ from skin_cancer.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 MAX_BYTES = 50_000_000
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 50_000_000  # the most of a camera, and read within 500 MB of memory
 MIN_SIDE = 32
+MAX_SCANS = 64  # of a JPEG; cameras and programs write at most about ten
+JPEG, PNG = b"\xff\xd8", b"\x89PNG"
+SCAN = b"\xff\xda"
+DAMAGED = "The picture is damaged or incomplete. Save or send it again."
 HAIR_SHARE, CORNER_SHARE, INK_SHARE, RULER_SCORE = 0.01, 0.01, 0.003, 0.4
 
 # What is wrong with a picture is said by ImageError; OpenCV need not write it to the console.
@@ -29,7 +33,7 @@ def decode(data: bytes) -> np.ndarray:
     orientation is applied; grey, palette, alpha, CMYK and 16-bit pictures become 8-bit RGB.
 
     Args:
-        data: a JPEG, PNG, BMP, TIFF or WebP file, at most 50 MB and 100 megapixels.
+        data: a JPEG, PNG, BMP, TIFF or WebP file, at most 50 MB and 50 megapixels.
 
     Returns:
         uint8 RGB (height, width, 3).
@@ -39,12 +43,13 @@ def decode(data: bytes) -> np.ndarray:
     """
     check_bytes(len(data))
     _check_header(data)
+    _check_parts(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         image = None
     if image is None:
-        raise ImageError("The picture is damaged or incomplete. Save or send it again.")
+        raise ImageError(DAMAGED)
     return image
 
 
@@ -98,6 +103,18 @@ def _check_header(data):
             "file."
         ) from error
     check_size(*size)
+
+
+def _check_parts(data):
+    """Refuse what would take OpenCV much work or memory, whatever the size in the header."""
+    if data.startswith(JPEG) and data.count(SCAN) > MAX_SCANS:
+        raise ImageError("The picture is a JPEG of too many parts. Save it again and try that.")
+    if data.startswith(PNG):
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                image.verify()  # that its parts are as long as they say
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ImageError(DAMAGED) from error
 
 
 def centre_square(image: np.ndarray, size: int, share: float = 1.0) -> np.ndarray:

@@ -1,8 +1,13 @@
-"""What Voila's server needs beside its settings: one kernel is ready before its visitor comes."""
+"""What Voila's server needs beside its settings: how visitors get and reach their kernels."""
 
 from datetime import UTC, datetime
 
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.web import HTTPError
+
+PROTOCOL = "v1.kernel.websocket.jupyter.org"
+TO_THE_LOG = "--IPKernelApp.outstream_class=None"  # what a kernel prints, not to its visitor
 
 
 class VisitorKernels(AsyncMappingKernelManager):
@@ -12,6 +17,10 @@ class VisitorKernels(AsyncMappingKernelManager):
     for the waiting ones. Here these count as active, so that none is ended in the moment in which a
     visitor has got it and not connected yet, and one that died is replaced.
     """
+
+    async def start_kernel(self, **options) -> str:
+        """Start a kernel whose output goes to the server's log; return its id."""
+        return await super().start_kernel(extra_arguments=[TO_THE_LOG], **options)
 
     async def cull_kernels(self) -> None:
         """End kernels that nobody has used for `cull_idle_timeout` seconds."""
@@ -27,3 +36,39 @@ class VisitorKernels(AsyncMappingKernelManager):
         else:
             await self.shutdown_kernel(kernel_id, now=True)
             self.fill_if_needed(notebook_name=self.notebook_path)
+
+
+class VisitorConnection(ZMQChannelsWebsocketConnection):
+    """A visitor's websocket, on which only whole messages of the page's own protocol pass.
+
+    Jupyter and Voila trust the offsets at the beginning of a message. Wrong ones, or a message of
+    the older protocol that Voila takes for this one, would keep the server busy for ever.
+    """
+
+    async def prepare(self) -> None:
+        """Get ready for a visitor.
+
+        Raises:
+            HTTPError: 400, the visitor does not offer the protocol.
+        """
+        if PROTOCOL not in self.websocket_handler.request.headers.get("Sec-WebSocket-Protocol", ""):
+            raise HTTPError(400, reason="Unknown protocol")
+        await super().prepare()
+
+    def handle_incoming_message(self, incoming_msg: bytes) -> None:
+        """Hand a message on to the kernel if it is whole."""
+        if _is_whole(incoming_msg):
+            super().handle_incoming_message(incoming_msg)
+        else:
+            self.log.warning("a message that no page of this program sends")
+
+
+def _is_whole(message):
+    """Whether a message has its channel and four parts, or more, one after the other."""
+    if not isinstance(message, bytes):
+        return False
+    count = int.from_bytes(message[:8], "little")
+    if not 6 <= count < len(message) // 8:
+        return False
+    places = [int.from_bytes(message[8 * i : 8 * i + 8], "little") for i in range(1, count + 1)]
+    return places == sorted(places) and places[0] == 8 * (count + 1) and places[-1] == len(message)

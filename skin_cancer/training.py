@@ -294,7 +294,8 @@ def start_network(config: TrainingConfig, classes: int):
 
 def _weights(network, folder):
     """Return the weights of a bundle whose logits are to mean all diagnoses equally frequent."""
-    saved = keras.models.load_model(folder / bundle.KERAS_MODEL, compile=False)
+    path = folder / bundle.KERAS_MODEL
+    saved = keras.models.load_model(path, compile=False, safe_mode=True)
     network.set_weights(saved.get_weights())
     _add_to_bias(network, -np.log(list(bundle.read(folder).prior.values())))
     return network.get_weights()

@@ -6,6 +6,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,51 @@ from skin_cancer import dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--image-size=64", "--first-image-size=64", "--batch-size=16")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--stress", action="store_true", help="as long as make stress")
+
+
+class Tally:
+    """How often something was tried and how often it held, by what it is."""
+
+    def __init__(self):
+        self.counts = {}
+
+    @contextmanager
+    def __call__(self, what):
+        """Count what is done inside as tried, and as held if it raises nothing."""
+        self.count(what, 1, 0)
+        yield
+        self.count(what, 0, 1)
+
+    def count(self, what, tried, held):
+        before = self.counts.get(what, (0, 0))
+        self.counts[what] = before[0] + tried, before[1] + held
+
+
+TALLY = Tally()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not TALLY.counts:
+        return
+    terminalreporter.section("tried, held, lost")
+    for what, (tried, held) in TALLY.counts.items():
+        terminalreporter.line(f"{what:<55} {tried:>6} {held:>6} {tried - held:>6}")
+
+
+@pytest.fixture(scope="session")
+def stress(pytestconfig):
+    """Whether everything is tried as often as by `make stress`."""
+    return pytestconfig.getoption("--stress")
+
+
+@pytest.fixture(scope="session")
+def tally():
+    """Count for the summary: `with tally("what is tried"): ...`."""
+    return TALLY
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,9 @@
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -202,3 +205,64 @@ def test_int8_agrees_with_float(squares):
     for square in squares:
         ours, theirs = (graph.predict(square).probabilities for graph in graphs)
         assert max(abs(ours[code] - theirs[code]) for code in ours) < 0.2
+
+
+def poisoned(folder, tmp_path, name, content):
+    """A bundle in which someone put another file and wrote the checksums anew."""
+    files = shutil.copytree(folder, tmp_path / "files")
+    (files / name).write_bytes(content)
+    bundle.write(tmp_path / "poisoned", bundle.read(folder), files)
+    return tmp_path / "poisoned"
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", bytes(10_000)], ids=["empty", "text", "0"])
+@pytest.mark.parametrize("name", [bundle.GRAPHS["int8"], bundle.REFERENCE, bundle.KERAS_MODEL])
+def test_what_is_no_model_is_refused_though_its_checksum_is_right(tmp_path, name, content):
+    folder = poisoned(bundle.DEFAULT_BUNDLE, tmp_path, name, content)
+    load = explanation.load_network if name == bundle.KERAS_MODEL else Classifier.load
+    with pytest.raises(BundleError, match=name):
+        load(folder, **({"graph": "int8"} if name == bundle.GRAPHS["int8"] else {}))
+
+
+def test_code_in_a_keras_model_is_not_run(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    path = str(tmp_path / "stolen")
+    steal = keras.layers.Lambda(lambda x: (open(path, "w").close(), x)[1])
+    keras.Model(inputs, steal(inputs)).save(tmp_path / "evil.keras")
+    os.unlink(path)
+    content = (tmp_path / "evil.keras").read_bytes()
+    folder = poisoned(bundle.DEFAULT_BUNDLE, tmp_path, bundle.KERAS_MODEL, content)
+    with pytest.raises(BundleError, match="unsafe"):
+        explanation.load_network(folder)
+    assert not os.path.exists(path)
+
+
+def test_a_pickle_in_the_reference_is_not_unpacked(tmp_path):
+    path = tmp_path / "evil.npz"
+    with np.load(bundle.DEFAULT_BUNDLE / bundle.REFERENCE) as reference:
+        np.savez(path, **{name: np.array([Path("stolen")], object) for name in reference})
+    folder = poisoned(bundle.DEFAULT_BUNDLE, tmp_path, bundle.REFERENCE, path.read_bytes())
+    with pytest.raises(BundleError, match=r"reference\.npz .*allow_pickle=False"):
+        Classifier.load(folder)
+
+
+def test_nothing_of_a_bundle_is_unpickled():
+    code = """
+import sys
+from skin_cancer import Classifier, bundle, explanation
+found = []
+sys.addaudithook(lambda event, _: found.append(event) if event.startswith("pickle.") else None)
+Classifier.load()
+explanation.load_network(bundle.DEFAULT_BUNDLE)
+assert not found, found
+import pickle
+pickle.loads(pickle.dumps(bundle.DEFAULT_BUNDLE))
+assert found
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_weight_converter_reads_weights_only():
+    text = (bundle.MODELS_FOLDER / "imagenet" / "convert.py").read_text()
+    assert text.count("torch.load(") == text.count("weights_only=True") == 1

@@ -1,6 +1,9 @@
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import golden
 import numpy as np
 import pytest
 from pictures import encoded, lesion
@@ -147,3 +150,48 @@ def test_app_and_classifier_load_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.stress
+def test_the_same_picture_gets_the_same_answer_to_the_last_bit(classifier, picture, stress, tally):
+    first = classifier.predict(picture)
+    for _ in range(1_000 if stress else 100):
+        with tally("predictions repeated"):
+            assert same(classifier.predict(picture), first)
+
+
+@pytest.mark.stress
+def test_several_threads_may_share_a_classifier(classifier, stress, tally):
+    pictures = [lesion(300, 225, seed=seed) for seed in range(8)]
+    alone = [classifier.predict(picture) for picture in pictures]
+    order = np.random.default_rng(0).integers(len(pictures), size=1_000 if stress else 100)
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda number: classifier.predict(pictures[number]), order)
+        for number, prediction in zip(order, found, strict=True):
+            with tally("predictions by eight threads at once"):
+                assert same(prediction, alone[number])
+
+
+@pytest.mark.stress
+def test_the_number_of_threads_of_the_network_changes_nothing(picture):
+    one, two = (Classifier.load(threads=threads).predict(picture) for threads in (1, 2))
+    assert same(one, two)
+
+
+def same(ours, theirs):
+    return (
+        ours.probabilities == theirs.probabilities
+        and ours.unfamiliarity == theirs.unfamiliarity
+        and ours.prediction_set == theirs.prediction_set
+        and np.array_equal(ours.maps, theirs.maps)
+    )
+
+
+@pytest.mark.parametrize(("graph", "tolerance"), [("float", 0.005), ("int8", 0.05)])
+def test_the_shipped_bundle_answers_as_it_did_elsewhere(graph, tolerance):
+    """Machines may round differently; tests/golden.py says where the file comes from."""
+    expected = json.loads(golden.PATH.read_text())[graph]
+    found = golden.answers(graph)
+    assert found.keys() == expected.keys()
+    for code, answer in found.items():
+        assert answer == pytest.approx(expected[code], abs=tolerance), code

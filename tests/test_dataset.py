@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pandas as pd
@@ -45,6 +46,55 @@ def test_one_error_lists_all_that_is_wrong(copy):
     assert "stand twice: ISIC_0000002" in message
     assert "more than one diagnosis: HAM_0000000" in message
     assert "skin_cancer.download" in message
+
+
+def test_an_image_that_no_line_names(copy):
+    edit(copy, lambda table: table.drop(index=3))
+    with pytest.raises(DatasetError, match="that no line of the table names: ISIC_0000003"):
+        dataset.read(copy)
+
+
+def test_hidden_files_are_no_images(copy):
+    (copy / "HAM10000_images_part_1" / "._ISIC_0000000.jpg").write_bytes(b"from another system")
+    dataset.read(copy)
+
+
+def test_swapped_columns(copy):
+    swapped = {"lesion_id": "image_id", "image_id": "lesion_id"}
+    edit(copy, lambda table: table.rename(columns=swapped))
+    with pytest.raises(DatasetError, match="named in the table but absent: HAM_0000000"):
+        dataset.read(copy)
+    edit(copy, lambda table: table.rename(columns={**swapped, "dx": "sex", "sex": "dx"}))
+    with pytest.raises(DatasetError, match="without a known diagnosis: female"):
+        dataset.read(copy)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "cp037"])
+def test_a_table_in_another_encoding(copy, encoding):
+    before, path = dataset.read(copy), copy / "HAM10000_metadata.csv"
+    text = path.read_text().replace("back", "Rücken")
+    path.write_bytes(text.encode(encoding))
+    if encoding == "utf-8-sig":
+        assert (
+            dataset.read(copy)
+            .drop(columns="localization")
+            .equals(before.drop(columns="localization"))
+        )
+    else:
+        with pytest.raises(DatasetError, match=r"metadata\.csv (cannot be read|names no images)"):
+            dataset.read(copy)
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata.csv", "HAM10000_images_part_1"])
+def test_data_without_the_right_to_read_it(copy, name):
+    (copy / name).chmod(0)
+    try:
+        if os.access(copy / name, os.R_OK):
+            pytest.skip("this user may read anything")
+        with pytest.raises(DatasetError):
+            dataset.read(copy)
+    finally:
+        (copy / name).chmod(0o700)
 
 
 def test_long_lists_are_cut(copy):

@@ -99,10 +99,10 @@ def test_what_is_no_picture(data, words):
         imaging.decode(data)
 
 
-@pytest.mark.parametrize("size", [(10_001, 10_000), (20_000, 20_000), (90_000, 90_000)])
+@pytest.mark.parametrize("size", [(10_001, 5_000), (20_000, 20_000), (90_000, 90_000)])
 def test_too_many_pixels_are_refused_before_they_are_allocated(size):
     tracemalloc.start()
-    with pytest.raises(ImageError, match="100 megapixels"):
+    with pytest.raises(ImageError, match="50 megapixels"):
         imaging.decode(png_header(*size))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -3,17 +3,15 @@
 import csv
 import os
 import shutil
-import socket
-import sys
 import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 from conftest import ROOT
 from pictures import encoded, lesion, photograph, png_header
+from server import Server, wait_for
 
 from skin_cancer.classifier import STRANGE, Classifier
 from skin_cancer.diagnoses import BY_CODE
@@ -42,50 +40,10 @@ pytestmark = [
 ]
 
 
-class Server:
-    """A running Voila: its address, process, and the folder that it may write to."""
-
-    def __init__(self, folder, *options):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.folder, self.address = folder, f"http://localhost:{port}"
-        self.log = folder / "log"
-        with self.log.open("w") as output:
-            self.process = psutil.Popen(
-                [Path(sys.executable).with_name("voila"), "app.ipynb", f"--port={port}", *options],
-                cwd=ROOT,
-                env={**os.environ, "TMPDIR": str(folder), "BROWSER": "true"},
-                stdout=output,
-                stderr=output,
-            )
-        wait_for(lambda: "is running at" in self.log.read_text(), 60)
-
-    def kernels(self):
-        """The living processes of visitors, and of the one that waits for the next."""
-        children = self.process.children(recursive=True)
-        alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-        return [child for child in alive if "ipykernel_launcher" in child.cmdline()]
-
-    def waiting(self):
-        """The process that the next visitor gets; all visitors of before are gone."""
-        wait_for(lambda: len(self.kernels()) == 1, 60)
-        return self.kernels()[0]
-
-
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("voila"))
-    yield server
-    server.process.terminate()
-    server.process.wait(20)
+    with Server(tmp_path_factory.mktemp("voila")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -455,8 +413,7 @@ def test_the_kernel_is_gone_when_the_tab_closes(visit, server):
 
 def test_a_tab_that_dies_leaves_no_kernel(browser, tmp_path):
     quick = "--MappingKernelManager.cull_idle_timeout=2", "--MappingKernelManager.cull_interval=1"
-    server = Server(tmp_path, *quick)
-    try:
+    with Server(tmp_path, *quick) as server:
         tab = browser.new_page()
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
@@ -472,9 +429,6 @@ def test_a_tab_that_dies_leaves_no_kernel(browser, tmp_path):
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
         tab.close()
-    finally:
-        server.process.terminate()
-        server.process.wait(20)
 
 
 def test_nothing_of_a_picture_is_written_to_disk(tab, picture, server):
@@ -566,6 +520,38 @@ def test_a_kernel_that_is_killed_is_said_without_an_upload(visit, server):
         tab.get_by_role("button", name="Reload the page").click()
         tab.get_by_role("button", name="Try an example").click()
         answer_for(tab, "a drawing, no patient")
+
+
+NAMES = {
+    "markup": "<img src=x onerror=window.stolen=1><script>window.stolen=1</script>.jpg",
+    "quotes": "\"' onmouseover=window.stolen=1 x='.jpg",
+    "path": "../../../etc/passwd.jpg",
+    "entities": "&lt;b&gt; &amp; \u0000 \u2028 {{ cell }} ${x}.jpg",
+    "4 KB": "皮膚🩺 \u0301\u0301" * 180 + ".jpg",
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_file_names_are_text(tab, name, tmp_path, browser):
+    choose(tab, (name, encoded(lesion(seed=1))), ("other.jpg", encoded(lesion(seed=2))))
+    tab.get_by_role("button", name="Open other.jpg").wait_for()
+    choose(tab, (name, b"broken"))
+    tab.get_by_role("alert").filter(has_text="cannot be read as a picture").wait_for()
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save the report").click()
+    saved = tmp_path / "report.html"
+    download.value.save_as(saved)
+    report = browser.new_page()
+    report.goto(saved.as_uri())
+    shown = name.replace("\0", "")[:20].split("/")[-1]
+    for page in (tab, report):
+        assert shown in page.inner_text("body")
+        assert page.evaluate("window.stolen") is None
+        assert page.locator("img[src=x], [onmouseover]").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"] + 200
+    assert tab.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
+    screenshot(tab, f"name_{len(name)}")
+    report.close()
 
 
 @pytest.mark.parametrize(

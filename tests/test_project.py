@@ -1,5 +1,6 @@
 """The project's own promises: pins, documents and figures agree with each other."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -9,6 +10,9 @@ import tomllib
 
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from skin_cancer import bundle, card
 
@@ -57,10 +61,89 @@ def test_every_pin_has_hashes_and_no_lock_names_a_host(name):
     assert "://" not in text
 
 
-def test_environment_takes_its_pins_from_the_lock():
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = {"app": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+OWN = canonicalize_name(PROJECT["name"])
+
+
+def needed(extra):
+    """The name of each package that an extra needs here, directly or not, to what is asked of it.
+
+    What packages ask for themselves is read from those that are installed.
+    """
+    found, waiting = {}, [Requirement(line) for line in EXTRAS["app"] + EXTRAS[extra]]
+    seen = set()
+    while waiting:
+        asked = waiting.pop()
+        name = canonicalize_name(asked.name)
+        if str(asked) in seen:
+            continue
+        seen.add(str(asked))
+        if name == OWN:
+            waiting += [Requirement(line) for each in asked.extras for line in EXTRAS[each]]
+            continue
+        found.setdefault(name, SpecifierSet())
+        found[name] &= asked.specifier
+        for line in importlib.metadata.requires(name) or ():
+            other = Requirement(line)
+            if any(holds(other, each) for each in asked.extras | {""}):
+                waiting.append(other)
+    return found
+
+
+def holds(requirement, extra=""):
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def pinned_here(name):
+    """The version of each package that a lock pins for this Python and system."""
+    lines = [Requirement(line) for line in lines_of(name)]
+    return {
+        canonicalize_name(each.name): str(each.specifier).removeprefix("==")
+        for each in lines
+        if holds(each)
+    }
+
+
+def lines_of(name):
+    text = (ROOT / "locks" / name).read_text()
+    below = re.findall(r"^-r (\S+)$", text, re.MULTILINE)
+    own = re.findall(r"^([^\s#-][^\\\n]*)", text, re.MULTILINE)
+    return own + [line for each in below for line in lines_of(each)]
+
+
+@pytest.mark.parametrize("extra", [name for name in EXTRAS if name != "cloud"])
+def test_a_lock_pins_what_the_project_needs_and_nothing_else(extra):
+    asked, pinned = needed(extra), pinned_here(f"{extra}.txt")
+    assert pinned.keys() == asked.keys()
+    for name, version in pinned.items():
+        assert asked[name].contains(version, prereleases=True), name
+        assert importlib.metadata.version(name) == version, name
+
+
+def test_the_locks_are_those_of_the_extras():
+    assert {name.removesuffix(".txt") for name in LOCKS} == set(EXTRAS)
+    named = {canonicalize_name(Requirement(line).name) for line in EXTRAS["cloud"]} - {OWN}
+    assert named <= pinned_here("cloud.txt").keys()
+
+
+def test_the_environment_is_of_a_python_that_the_project_takes():
     text = (ROOT / "environment.yml").read_text()
-    assert "-r locks/environment.txt" in text
-    assert "==" not in text
+    [version] = re.findall(r"- python=(\S+)$", text, re.MULTILINE)
+    assert f"{version}.0" in SpecifierSet(PROJECT["requires-python"])
+    assert re.findall(r"^      - (.*)$", text, re.MULTILINE) == [
+        "-r locks/environment.txt",
+        "--editable .",
+    ]
+
+
+def test_what_is_installed_is_checked_by_its_hash():
+    text = (ROOT / "Makefile").read_text()
+    installs = re.findall(r"\$\(PIP\) install (.*)", text)
+    assert installs == [
+        "--require-hashes --requirement $<",
+        "--no-deps --no-build-isolation --editable .",
+    ]
 
 
 @pytest.mark.parametrize("folder", [bundle.DEFAULT_BUNDLE, bundle.MEASURED_BUNDLE])
@@ -102,8 +185,7 @@ def test_readme_names_every_module_and_no_other():
 
 
 def test_versions_agree():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_notebook_is_a_few_thin_cells():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
+from IPython import get_ipython
 
 from skin_cancer import sample
 from skin_cancer.app import overview
@@ -36,10 +37,12 @@ from skin_cancer.classifier import Classifier, percent
 from skin_cancer.errors import ImageError, SkinCancerError
 
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
+SERVED = "VOILA_APP_PORT"  # which Voila tells its kernels
 STYLE = Path(__file__).with_name("page.css")
 FAILED = "Something went wrong here; the log of the server says what. Try another picture."
 NO_MODEL = "The model cannot be loaded; the log of the server says why."
 EXAMPLES = (("MEL", 38), ("NV", 30), ("BKL", 23), ("MEL", 28))  # drawn; the last is not familiar
+LOG_LINE = "%(asctime)s %(levelname)s %(name)s, process %(process)d: %(message)s"
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +50,25 @@ log = logging.getLogger(__name__)
 def build() -> widgets.Widget:
     """Return the page for the bundle that `SKIN_CANCER_BUNDLE` names, or the shipped one.
 
-    A bundle that cannot be loaded gives a page that says so.
+    A bundle that cannot be loaded gives a page that says so. Under Voila a line for each
+    prediction, and what goes wrong, go to the server's log and not to the visitor.
     """
+    if SERVED in os.environ:
+        _tell_the_log()
     try:
         return Page(Classifier.load(os.environ.get(BUNDLE_VARIABLE))).root
     except Exception as error:
         log.exception("no classifier")
         sentence = str(error) if isinstance(error, SkinCancerError) else NO_MODEL
         return widgets.VBox([_style(), Live(role="alert", value=sentence)]).add_class("sc-page")
+
+
+def _tell_the_log():
+    logging.basicConfig(format=LOG_LINE)
+    logging.getLogger("skin_cancer").setLevel(logging.INFO)
+    get_ipython()._showtraceback = lambda _kind, error, _lines: log.error(
+        "a message failed", exc_info=error
+    )
 
 
 class Page:
