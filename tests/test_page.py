@@ -523,16 +523,16 @@ def test_a_kernel_that_is_killed_is_said_without_an_upload(visit, server):
 
 
 NAMES = {
-    "markup": "<img src=x onerror=window.stolen=1><script>window.stolen=1</script>.jpg",
-    "quotes": "\"' onmouseover=window.stolen=1 x='.jpg",
-    "path": "../../../etc/passwd.jpg",
-    "entities": "&lt;b&gt; &amp; \u0000 \u2028 {{ cell }} ${x}.jpg",
-    "4 KB": "皮膚🩺 \u0301\u0301" * 180 + ".jpg",
+    "markup": ("<img src=x onerror=window.stolen=1><script>window.stolen=1</script>.jpg", "<img"),
+    "quotes": ("\"' onmouseover=window.stolen=1 x='.jpg", "\"' onmouseover"),
+    "path": ("../../../etc/passwd.jpg", "passwd.jpg"),
+    "entities": ("&lt;b&gt; &amp; \0 \u2028 {{ cell }} ${x}.jpg", "&lt;b&gt; &amp;"),
+    "4 KB": ("皮膚🩺 \u0301\u0301" * 180 + ".jpg", "皮膚🩺"),
 }
 
 
-@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_file_names_are_text(tab, name, tmp_path, browser):
+@pytest.mark.parametrize(("name", "shown"), NAMES.values(), ids=NAMES)
+def test_file_names_are_text(tab, name, shown, tmp_path, browser):
     choose(tab, (name, encoded(lesion(seed=1))), ("other.jpg", encoded(lesion(seed=2))))
     tab.get_by_role("button", name="Open other.jpg").wait_for()
     choose(tab, (name, b"broken"))
@@ -543,7 +543,6 @@ def test_file_names_are_text(tab, name, tmp_path, browser):
     download.value.save_as(saved)
     report = browser.new_page()
     report.goto(saved.as_uri())
-    shown = name.replace("\0", "")[:20].split("/")[-1]
     for page in (tab, report):
         assert shown in page.inner_text("body")
         assert page.evaluate("window.stolen") is None

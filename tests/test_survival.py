@@ -15,7 +15,6 @@ from skin_cancer import BundleError, bundle
 from skin_cancer.training import CHECKPOINT
 
 pytestmark = pytest.mark.stress
-EPOCHS = 4
 MB = 1 << 20
 # A small disk of its own, which is gone with the processes that see it.
 SMALL_DISK = "mount -t tmpfs -o size={size} tmpfs {folder} && "
@@ -23,16 +22,7 @@ APART = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
 
 
 def options(data, output):
-    return [f"--data={data}", f"--output={output}", f"--epochs={EPOCHS}", *TINY]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(ham10000, tmp_path_factory):
-    """The output folder of a training that nobody disturbs, and the seconds that it took."""
-    output, start = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
-    done = shell("training", *options(ham10000, output))
-    assert done.returncode == 0, done.stderr
-    return output, time.monotonic() - start
+    return [f"--data={data}", f"--output={output}", "--epochs=2", *TINY]
 
 
 def is_whole_or_absent(folder):
@@ -44,42 +34,50 @@ def is_whole_or_absent(folder):
     return True
 
 
-def test_killed_again_and_again_ends_with_the_same_weights(
-    ham10000, undisturbed, tmp_path, stress, tally
-):
-    whole, seconds = undisturbed
-    command = [sys.executable, "-m", "skin_cancer.training", *options(ham10000, tmp_path)]
-    moments, finished = random.Random(5), False
-    for _ in range(10 if stress else 2):
-        with tally("trainings killed at a random moment"):
-            run = subprocess.Popen(
-                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
-            try:
-                run.wait(moments.uniform(0.2, 1) * seconds)
-                finished = True
-            except subprocess.TimeoutExpired:
-                run.kill()
-            assert finished or run.wait() == -9, run.stderr.read()
-            run.stderr.close()
-            assert is_whole_or_absent(tmp_path / "bundle")
-            if (tmp_path / CHECKPOINT).exists():
-                assert 1 <= len(checkpoint(tmp_path)[1]["history"]) <= EPOCHS
-    done = shell("training", *options(ham10000, tmp_path))
-    assert done.returncode == 0, done.stderr
-    ours, theirs = checkpoint(tmp_path)[0], checkpoint(whole)[0]
-    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+def assert_same_end(ours, theirs):
+    pairs = zip(checkpoint(ours)[0], checkpoint(theirs)[0], strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
     for name in bundle.GRAPHS.values():
-        assert (tmp_path / "bundle" / name).read_bytes() == (whole / "bundle" / name).read_bytes()
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith("bundle.")]
+        assert (ours / "bundle" / name).read_bytes() == (theirs / "bundle" / name).read_bytes()
 
 
-def test_a_disk_that_fills_up(ham10000, undisturbed, tmp_path, tally):
+def test_killed_again_and_again_ends_with_the_same_weights(
+    ham10000, tiny_run, tmp_path, stress, tally
+):
+    """At random steps, between them and while the bundle is written; a finished one begins anew."""
+    if not stress:
+        pytest.skip("make stress does; test_training.py kills a training once")
+    start = time.monotonic()
+    assert shell("training", *options(ham10000, tmp_path / "timed")).returncode == 0
+    seconds, moments = time.monotonic() - start, random.Random(5)
+    output = tmp_path / "killed"
+    command = [sys.executable, "-m", "skin_cancer.training", *options(ham10000, output)]
+    kills = 0
+    while kills < 10:
+        run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+        try:
+            _, errors = run.communicate(timeout=moments.uniform(0.3, 1) * seconds)
+            assert run.returncode == 0, errors
+            assert_same_end(output, tiny_run)
+            shutil.rmtree(output)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.communicate()
+            kills += 1
+            with tally("trainings killed at a random moment"):
+                assert is_whole_or_absent(output / "bundle")
+                if (output / CHECKPOINT).exists():
+                    assert checkpoint(output)[1]["history"]
+    assert shell("training", *options(ham10000, output)).returncode == 0
+    assert_same_end(output, tiny_run)
+    assert not [path for path in output.iterdir() if path.name.startswith("bundle.")]
+
+
+def test_a_disk_that_fills_up(ham10000, tiny_run, tmp_path, tally):
     """There is room for one checkpoint, and not for the next beside it."""
-    whole, _ = undisturbed
     small, saved = tmp_path / "small", tmp_path / "saved"
     small.mkdir()
-    room = int(1.5 * (whole / CHECKPOINT).stat().st_size)
+    room = int(1.5 * (tiny_run / CHECKPOINT).stat().st_size)
     mount = SMALL_DISK.format(size=room, folder=small)
     if subprocess.run([*APART, mount + "true"], capture_output=True, check=False).returncode:
         pytest.skip("nobody may mount a small disk here")
@@ -99,5 +97,4 @@ def test_a_disk_that_fills_up(ham10000, undisturbed, tmp_path, tally):
         shutil.copytree(saved, tmp_path / "larger")
         again = shell("training", *options(ham10000, tmp_path / "larger"))
         assert again.returncode == 0, again.stderr
-        ours, theirs = checkpoint(tmp_path / "larger")[0], checkpoint(whole)[0]
-        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert_same_end(tmp_path / "larger", tiny_run)
