@@ -16,7 +16,8 @@ help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 app: $(VENV)/app.done  ## Serve the upload page (IP=127.0.0.1, PORT=8866, BUNDLE=models/...)
-	SKIN_CANCER_BUNDLE="$(BUNDLE)" $(BIN)/voila app.ipynb --no-browser --Voila.ip=$(IP) --port=$(PORT)
+	SKIN_CANCER_BUNDLE="$(BUNDLE)" PYDEVD_DISABLE_FILE_VALIDATION=1 \
+	$(BIN)/voila app.ipynb --no-browser --Voila.ip=$(IP) --port=$(PORT)
 
 lab: $(VENV)/notebooks.done  ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

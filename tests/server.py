@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -112,7 +113,9 @@ class Visitor:
         """Close the tab, whose last word to the server is that its kernel may end."""
         self.socket.close()
         goodbye = f"{self.address}/voila/api/shutdown/{self.kernel}"
-        urllib.request.urlopen(urllib.request.Request(goodbye, method="POST"), timeout=60).close()
+        request = urllib.request.Request(goodbye, method="POST")
+        with suppress(urllib.error.HTTPError):  # it was idle for long, and has ended already
+            urllib.request.urlopen(request, timeout=60).close()
 
     def find(self, *traits, **values):
         """The id of the one widget with these traits, and these values."""

@@ -152,6 +152,16 @@ def test_app_and_classifier_load_no_heavy_library():
     assert done.returncode == 0, done.stderr
 
 
+def test_a_prediction_is_one_line_of_the_log_that_names_no_file(classifier, tmp_path, caplog):
+    path = tmp_path / "private name.png"
+    path.write_bytes(encoded(lesion(300, 225), ".png"))
+    with caplog.at_level("INFO", "skin_cancer"):
+        classifier.predict(path)
+    [record] = caplog.records
+    assert "ham10000_lite0: 300 x 225 pixels" in record.message
+    assert "private" not in caplog.text
+
+
 @pytest.mark.stress
 def test_the_same_picture_gets_the_same_answer_to_the_last_bit(classifier, picture, stress, tally):
     first = classifier.predict(picture)

@@ -77,7 +77,11 @@ def held(server):
 
 
 def test_page_loads_one_after_the_other_leave_nothing_behind(server, stress, tally):
-    for _ in range(5):
+    """After the first few dozens, in which the server fills its caches.
+
+    ZeroMQ's own files and threads, a dozen and three, come and go with Python's garbage.
+    """
+    for _ in range(50 if stress else 5):
         Visitor(server).close()
     before = held(server)
     for _ in range(200 if stress else 10):
@@ -85,9 +89,9 @@ def test_page_loads_one_after_the_other_leave_nothing_behind(server, stress, tal
             assert visitor.answers()
     after = held(server)
     assert after["processes"] <= before["processes"]
-    assert after["files"] <= before["files"] + 5
-    assert after["threads"] <= before["threads"] + 2
-    assert after["megabytes"] <= before["megabytes"] + 20
+    assert after["files"] <= before["files"] + 18
+    assert after["threads"] <= before["threads"] + 4
+    assert after["megabytes"] <= before["megabytes"] + 15
 
 
 def test_a_kernel_killed_in_the_middle_of_an_upload_disturbs_no_other_visitor(server, tally):
