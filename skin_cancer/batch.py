@@ -40,7 +40,7 @@ MANIFEST, SETTINGS = "manifest.parquet", "settings.json"
 FETCHED = 16  # pictures in memory at once
 PAUSES = (1, 4)  # seconds before what could not be fetched is tried again
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
-NO_PROFILE = {"distributed.worker.profile.enabled": False}  # it grows by 40 MB in a quarter hour
+NO_PROFILE = {"distributed.worker.profile.enabled": False}  # it grows without end
 _worker = threading.local()
 
 
