@@ -259,6 +259,8 @@ def label_fingerprint(table: pd.DataFrame) -> str:
 
 
 def _find_table(folder, name):
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise DatasetError(f"{folder} may not be read. Change its permissions or name another one.")
     paths = [parent / f"{name}{end}" for parent in (folder, folder / name) for end in ENDINGS]
     return next((path for path in paths if path.is_file()), None)
 
@@ -304,7 +306,10 @@ def _diagnoses(table):
 
 
 def _check(folder, layout, table, paths):
+    folders = folder.glob(str(Path(layout.images).parent))
+    closed = [path for path in (*folders, *paths.values()) if not os.access(path, os.R_OK)]
     checks = {
+        "files or folders that may not be read": [str(path.relative_to(folder)) for path in closed],
         "no line in the table": [] if len(table) else [layout.truth],
         f"no image file {layout.images}": [] if paths else ["*.jpg"],
         "lines without lesion or image id": _ids(

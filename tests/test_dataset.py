@@ -1,8 +1,10 @@
-import os
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
+from conftest import UNPRIVILEGED
 from pictures import encoded, lesion, write_isic2019
 
 from skin_cancer import dataset
@@ -85,14 +87,26 @@ def test_a_table_in_another_encoding(copy, encoding):
             dataset.read(copy)
 
 
-@pytest.mark.parametrize("name", ["HAM10000_metadata.csv", "HAM10000_images_part_1"])
-def test_data_without_the_right_to_read_it(copy, name):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "may not be read. Change its permissions"),
+        ("HAM10000_metadata.csv", "HAM10000_metadata.csv cannot be read as a table"),
+        ("HAM10000_images_part_1", "that may not be read: HAM10000_images_part_1\n"),
+        (
+            "HAM10000_images_part_2/ISIC_0000001.jpg",
+            "that may not be read: HAM10000_images_part_2/ISIC_0000001.jpg\n",
+        ),
+    ],
+)
+def test_data_without_the_right_to_read_it(copy, name, words):
+    code = "import sys; from skin_cancer import dataset; dataset.read(sys.argv[1])"
+    command = [*UNPRIVILEGED, sys.executable, "-c", code, str(copy)]
     (copy / name).chmod(0)
     try:
-        if os.access(copy / name, os.R_OK):
-            pytest.skip("this user may read anything")
-        with pytest.raises(DatasetError):
-            dataset.read(copy)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert f"DatasetError: {copy}" in done.stderr
+        assert words in done.stderr
     finally:
         (copy / name).chmod(0o700)
 
