@@ -21,7 +21,7 @@ import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
-from zipfile import ZIP_LZMA
+from zipfile import ZIP_BZIP2
 
 import keras
 import numpy as np
@@ -466,7 +466,7 @@ def _save_keras(network, path):
     """Save the model without optimizer, as a compressed archive, which Keras reads as well."""
     plain = path.with_name("plain.keras")
     keras.Model(network.inputs, network.outputs, name=network.name).save(plain)
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", ZIP_LZMA) as target:
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", ZIP_BZIP2) as target:
         for name in source.namelist():
             target.writestr(name, source.read(name))
     plain.unlink()
@@ -478,23 +478,16 @@ def _save_graphs(outputs, folder, training, config):
 
     sample = training.sample(min(INT8_SAMPLE, len(training)), random_state=config.seed)
     images = CentredImages(sample, config.image_size, batch_size=1)
-    builtins = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
-    smaller = {
-        "format": "litert",
-        "verbose": False,
-        "optimizations": [tf.lite.Optimize.DEFAULT],
-    }
-    outputs.export(
-        folder / bundle.GRAPHS["float"],
-        **smaller,
-        target_spec=builtins | {"supported_types": [tf.float16]},
-    )
-    outputs.export(
-        folder / bundle.GRAPHS["int8"],
-        **smaller,
-        target_spec=builtins,
-        representative_dataset=lambda: ([batch] for (batch,) in images),
-    )
+    with tempfile.TemporaryDirectory() as saved:
+        outputs.export(saved, format="tf_saved_model", verbose=False)
+        for graph, name in bundle.GRAPHS.items():
+            converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if graph == "float":
+                converter.target_spec.supported_types = [tf.float16]
+            else:
+                converter.representative_dataset = lambda: ([batch] for (batch,) in images)
+            (folder / name).write_bytes(converter.convert())
 
 
 def _parser():
