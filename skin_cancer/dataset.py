@@ -116,9 +116,7 @@ def read(folder) -> pd.DataFrame:
     Raises:
         DatasetError: lists everything that is wrong with the folder and what to do.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DatasetError(f"There is no folder {folder}. Name a dataset folder.")
+    folder = _readable(folder)
     for layout in TRAINING_LAYOUTS:
         if _find_table(folder, layout.truth):
             return _read_layout(folder, layout)
@@ -142,7 +140,7 @@ def read_test(folder) -> pd.DataFrame:
     Raises:
         DatasetError: lists everything that is wrong with the folder and what to do.
     """
-    folder = Path(folder)
+    folder = _readable(folder)
     if not _find_table(folder, ISIC_2018_TEST.truth):
         raise DatasetError(
             f"{folder} holds no {ISIC_2018_TEST.truth}.csv. Name the folder that the test set of "
@@ -258,9 +256,16 @@ def label_fingerprint(table: pd.DataFrame) -> str:
     return hashlib.sha256(rows.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
-def _find_table(folder, name):
-    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+def _readable(folder):
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder {folder}. Name a dataset folder.")
+    if not os.access(folder, os.R_OK | os.X_OK):
         raise DatasetError(f"{folder} may not be read. Change its permissions or name another one.")
+    return folder
+
+
+def _find_table(folder, name):
     paths = [parent / f"{name}{end}" for parent in (folder, folder / name) for end in ENDINGS]
     return next((path for path in paths if path.is_file()), None)
 
@@ -306,7 +311,7 @@ def _diagnoses(table):
 
 
 def _check(folder, layout, table, paths):
-    folders = folder.glob(str(Path(layout.images).parent))
+    folders = [path for path in folder.iterdir() if path.is_dir()]
     closed = [path for path in (*folders, *paths.values()) if not os.access(path, os.R_OK)]
     checks = {
         "files or folders that may not be read": [str(path.relative_to(folder)) for path in closed],

@@ -17,8 +17,8 @@ from skin_cancer import dataset
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--image-size=64", "--first-image-size=64", "--batch-size=16")
 # Before a command: root may then read and write no more than the permissions say.
-UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-UNPRIVILEGED = UNPRIVILEGED if os.geteuid() == 0 else ()
+DROP = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+UNPRIVILEGED = DROP if os.geteuid() == 0 else []
 
 
 def pytest_addoption(parser):

@@ -9,6 +9,7 @@ from pictures import encoded, lesion, write_isic2019
 
 from skin_cancer import dataset
 from skin_cancer.errors import DatasetError
+from skin_cancer.sample import MASKS
 
 
 @pytest.fixture
@@ -92,6 +93,7 @@ def test_a_table_in_another_encoding(copy, encoding):
     [
         ("", "may not be read. Change its permissions"),
         ("HAM10000_metadata.csv", "HAM10000_metadata.csv cannot be read as a table"),
+        (MASKS, f"that may not be read: {MASKS}\n"),
         ("HAM10000_images_part_1", "that may not be read: HAM10000_images_part_1\n"),
         (
             "HAM10000_images_part_2/ISIC_0000001.jpg",
@@ -102,6 +104,7 @@ def test_a_table_in_another_encoding(copy, encoding):
 def test_data_without_the_right_to_read_it(copy, name, words):
     code = "import sys; from skin_cancer import dataset; dataset.read(sys.argv[1])"
     command = [*UNPRIVILEGED, sys.executable, "-c", code, str(copy)]
+    (copy / MASKS).mkdir()
     (copy / name).chmod(0)
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -455,8 +455,8 @@ def test_file_where_the_folder_should_be(tmp_path):
 
 def test_folder_without_rights(tmp_path):
     tmp_path.chmod(0o500)
-    module = [sys.executable, "-m", "skin_cancer.download", "ham10000", tmp_path / "data"]
-    done = subprocess.run([*UNPRIVILEGED, *module], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "skin_cancer.download", "ham10000", tmp_path / "data"]
+    done = subprocess.run([*UNPRIVILEGED, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "data cannot be written to" in done.stderr
 
