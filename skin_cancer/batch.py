@@ -28,8 +28,8 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 from tqdm.auto import tqdm
 
-from skin_cancer import bundle
-from skin_cancer.classifier import Classifier
+from skin_cancer import bundle, priors
+from skin_cancer.classifier import SENSITIVITY, Classifier
 from skin_cancer.errors import ArchiveError, ClusterError
 from skin_cancer.imaging import MAX_BYTES
 
@@ -37,6 +37,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 TABLES = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
 COLUMN = "path"
 MANIFEST, SETTINGS = "manifest.parquet", "settings.json"
+SCHEMA = 2  # of the shards
 FETCHED = 16  # pictures in memory at once
 PAUSES = (1, 4)  # seconds before what could not be fetched is tried again
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
@@ -144,7 +145,8 @@ def score(
     folder=None,
     graph: str | None = None,
     views: int = 1,
-    prior: str = "balanced",
+    prior: str = priors.DEFAULT,
+    sensitivity: float = SENSITIVITY,
     shard_size: int = 500,
 ) -> None:
     """Score all pictures of an archive; what `output` already holds of them is not done again.
@@ -156,19 +158,22 @@ def score(
         folder: of the bundle; the shipped one if None.
         graph: `float` or `int8`; the bundle's default if None.
         views: as for `Classifier.predict`.
-        prior: `balanced` or `training`.
+        prior: name of one of the bundle's priors.
+        sensitivity: as for `Prediction.verdict`.
         shard_size: pictures a shard.
 
     Raises:
-        ArchiveError: there are no pictures; `output` holds scores of another source or with other
-            settings; or shards could not be finished, in which case the others are.
+        ArchiveError: there are no pictures; `output` holds scores of another source, with other
+            settings or of another schema; or shards could not be finished, in which case the
+            others are.
         BundleError: the bundle cannot be loaded.
+        ValueError: it has no such prior, or no threshold for that sensitivity.
     """
     folder = folder and str(Path(folder).resolve())
-    settings = _settings(folder, graph, views, prior)
+    settings = _settings(folder, graph, views, prior, sensitivity)
     files, place = fsspec.url_to_fs(output)
     files.makedirs(place, exist_ok=True)
-    _keep_settings(files, place, {"source": source, **settings})
+    _keep_settings(files, place, {"schema": SCHEMA, "source": source, **settings})
     manifest = _manifest(files, place, list_pictures(source), shard_size)
     there = set(files.glob(f"{place}/shard-*.parquet"))
     sizes = manifest["shard"].value_counts().sort_index()
@@ -189,14 +194,17 @@ def score(
         )
 
 
-def _settings(folder, graph, views, prior):
+def _settings(folder, graph, views, prior, sensitivity):
     """Return what decides the scores."""
     description = bundle.read(folder or bundle.DEFAULT_BUNDLE)
+    description.named_prior(prior)
+    bundle.threshold_at(description.thresholds(prior), sensitivity)
     return {
         "model": _model(description),
         "graph": graph or description.default_graph,
         "views": views,
         "prior": prior,
+        "sensitivity": sensitivity,
     }
 
 
@@ -211,11 +219,22 @@ def _keep_settings(files, place, settings):
     if not files.exists(path):
         _write(files, path, json.dumps(settings, indent=1).encode())
     held = json.loads(files.cat_file(path))
+    _check_schema(place, held)
     other = [f"{k}={held.get(k)!r}" for k, value in settings.items() if held.get(k) != value]
     if other:
         raise ArchiveError(
             f"{place} holds scores with {', '.join(other)}. Name another output folder, or give "
             "the same parameters to go on."
+        )
+
+
+def _check_schema(place, settings):
+    version = settings.get("schema", 1)
+    if version != SCHEMA:
+        raise ArchiveError(
+            f"{place} holds scores of schema {version}; this program writes and reads schema "
+            f"{SCHEMA}. Score the archive again into another output folder, or use the version of "
+            "this program that wrote them."
         )
 
 
@@ -242,14 +261,17 @@ def read(output: str) -> pd.DataFrame:
 
     Returns:
         Columns `address`; `diagnosis`, the most probable ISIC code; `malignancy`, and one column
-        an ISIC code, probabilities in [0, 1] under the prior; `prediction_set`, codes;
+        an ISIC code, probabilities in [0, 1] under the prior; `suspicious`, `threshold` and
+        `verdict`, those of `Prediction.verdict` and its words; `prediction_set`, codes;
         `unfamiliarity` in [0, 1]; `quality`, names of `quality.WORDS`; `error`, why a picture could
-        not be scored; `model`, `graph`, `views`, `prior`.
+        not be scored; `model`, `graph`, `views`, `prior`, `sensitivity`.
 
     Raises:
-        ArchiveError: there are none.
+        ArchiveError: there are none, or they are of another schema.
     """
     files, place = fsspec.url_to_fs(output)
+    if files.exists(f"{place}/{SETTINGS}"):
+        _check_schema(place, json.loads(files.cat_file(f"{place}/{SETTINGS}")))
     shards = sorted(files.glob(f"{place}/shard-*.parquet"))
     if not shards:
         raise ArchiveError(f"{output} holds no scores.")
@@ -335,11 +357,15 @@ def _row(classifier, address, content, settings):
         if isinstance(content, Exception):
             raise content
         found = classifier.predict(content, settings["views"], settings["prior"])
+        verdict = found.verdict(settings["sensitivity"])
     except Exception as error:  # whatever one picture does, the others are scored
         return row | {"error": str(error) or type(error).__name__}
     return row | {
         "diagnosis": found.diagnosis,
-        "malignancy": found.malignancy,
+        "malignancy": verdict.malignancy,
+        "suspicious": verdict.suspicious,
+        "threshold": verdict.threshold,
+        "verdict": verdict.words,
         **found.probabilities,
         "prediction_set": list(found.prediction_set),
         "unfamiliarity": found.unfamiliarity,
@@ -350,10 +376,12 @@ def _row(classifier, address, content, settings):
 def _schema(codes):
     names = pa.list_(pa.string())
     kinds = {"address": pa.string(), "diagnosis": pa.string(), "malignancy": pa.float64()}
+    kinds |= {"suspicious": pa.bool_(), "threshold": pa.float64(), "verdict": pa.string()}
     kinds |= dict.fromkeys(codes, pa.float64())
     kinds |= {"prediction_set": names, "unfamiliarity": pa.float64(), "quality": names}
     kinds |= {"error": pa.string(), "model": pa.string(), "graph": pa.string()}
-    return pa.schema([*kinds.items(), ("views", pa.int64()), ("prior", pa.string())])
+    kinds |= {"views": pa.int64(), "prior": pa.string(), "sensitivity": pa.float64()}
+    return pa.schema(list(kinds.items()))
 
 
 def _write_table(files, path, table, **options):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from skin_cancer import augmentation, dataset, imaging
+from skin_cancer import augmentation, dataset, imaging, priors
 from skin_cancer.config import SIZE_STEP, TrainingConfig
 from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import DatasetError, TrainingError
@@ -182,18 +182,18 @@ def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
         return labels
     try:
         taught = dataset.read_probabilities(config.targets)
-        weighted = taught.reindex(table["image_id"])[codes] * assumed_prior(table, config)
+        taught = taught.reindex(table["image_id"])[codes].to_numpy()
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
             f"targets={config.targets!r} is no table of image_id and probabilities: {error}"
         ) from error
-    weighted = weighted.to_numpy()
-    missing = int(np.isnan(weighted).any(axis=1).sum())
+    missing = int(np.isnan(taught).any(axis=1).sum())
     if missing:
         raise TrainingError(
             f"targets={config.targets!r} has no probabilities for {missing} of the training images."
         )
-    weighted /= weighted.sum(axis=1, keepdims=True)
+    assumed = dict(zip(codes, assumed_prior(table, config), strict=True))
+    weighted = priors.reweighted(taught, priors.balanced(codes), assumed)
     mixed = config.distillation * weighted + (1 - config.distillation) * labels
     return mixed.astype("float32")
 

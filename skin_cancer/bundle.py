@@ -1,16 +1,20 @@
-"""Model bundles: one folder with everything about one trained model, read and written whole."""
+"""Model bundles: one folder with everything about one trained model, checked when it is read.
+
+`bundle_writer` writes them.
+"""
 
 import dataclasses
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from skin_cancer.card import model_card
+from skin_cancer import priors
 from skin_cancer.errors import BundleError
+from skin_cancer.priors import Prior
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+OLDEST_SCHEMA = 3  # that `bundle_writer.upgrade` brings up
 DESCRIPTION = "bundle.json"
 CARD = "README.md"
 FIGURES = "figures"
@@ -32,24 +36,76 @@ class Description:
         diagnoses: ISIC codes in the order of the network's outputs.
         input_size: side in pixels of the square that the graphs take.
         default_graph: `float` or `int8`, the graph that `Classifier.load` takes.
-        prior: share of each ISIC code among the training images; the logits assume it.
+        priors: the priors that the model offers, by the names of `priors.NAMES`; the logits assume
+            `training`.
         training: recipe, history and provenance of the run.
         metrics: what `skin_cancer.evaluation` measured, by the name of the data; may be empty.
-            Each may name `figures`, file names in the folder of that name to captions.
+            Each may have `thresholds`, by the prior that they hold for, as `evaluation.found_at`
+            returns them; `tables`, by their captions; and `figures`, file names in the folder of
+            that name to captions.
         studies: tables of trainings that were compared to find the recipe, by their captions.
         doubt: calibration, prediction sets, thresholds and what is unfamiliar, as `calibration.fit`
             returns it; empty until that was fitted.
+
+    A table is a dictionary of `command` (what made it), `columns` (names) and `rows` (lists of
+    cells). A cell is a name, a number, null where there is none, or a dictionary of `value`, `low`
+    and `high`.
     """
 
     name: str
     diagnoses: tuple[str, ...]
     input_size: int
     default_graph: str
-    prior: dict[str, float]
+    priors: dict[str, Prior]
     training: dict
     metrics: dict
     studies: dict = dataclasses.field(default_factory=dict)
     doubt: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def prior(self) -> dict[str, float]:
+        """ISIC code to share among the training images, in the order of the outputs."""
+        return self.priors[priors.TRAINING].shares
+
+    def thresholds(self, prior: str) -> dict[float, float]:
+        """Return sensitivity aimed at to the threshold of malignancy that was fitted for it.
+
+        Args:
+            prior: name of the prior under which the malignancy is to be compared.
+
+        Returns:
+            Both in [0, 1]; empty where no threshold was fitted for that prior.
+        """
+        fitted = self.doubt.get("thresholds", {}).get(prior, [])
+        return {each["sensitivity"]: each["threshold"] for each in fitted}
+
+    def named_prior(self, name: str) -> Prior:
+        """Return one of the model's priors.
+
+        Raises:
+            ValueError: there is none of that name; says which there are.
+        """
+        if not isinstance(name, str) or name not in self.priors:
+            known = ", ".join(map(repr, self.priors))
+            raise ValueError(f"prior={name!r}: take {known} or, in Python, a dictionary.")
+        return self.priors[name]
+
+    def found_at(self, prior: str, sensitivity: float) -> dict | None:
+        """Return what a threshold found on the images that the model was measured on.
+
+        Args:
+            prior: as in `thresholds`.
+            sensitivity: that the threshold aims at.
+
+        Returns:
+            `images`, their number; `sensitivity` and `specificity`, each a dictionary of `value`,
+            `low` and `high` in [0, 1]. None if that was not measured.
+        """
+        for measured in self.metrics.values():
+            for point in measured.get("thresholds", {}).get(prior, {}).get("points", []):
+                if point["aimed at"] == sensitivity:
+                    return {"images": measured["images"], **point}
+        return None
 
     @property
     def files(self) -> list[str]:
@@ -77,16 +133,36 @@ def read(folder) -> Description:
     """
     folder = Path(folder)
     try:
-        content = _read_description(folder)
+        content = read_content(folder, SCHEMA_VERSION)
         description = Description(
             **{field.name: content[field.name] for field in dataclasses.fields(Description)}
         )
         _check_files(folder, content["sha256"], description.files)
-        return dataclasses.replace(description, diagnoses=tuple(description.diagnoses))
+        return dataclasses.replace(
+            description,
+            diagnoses=tuple(description.diagnoses),
+            priors={name: Prior(**prior) for name, prior in description.priors.items()},
+        )
     except (AttributeError, KeyError, TypeError) as error:
         raise BundleError(
             f"{folder / DESCRIPTION} is damaged: {error!r}. Copy the bundle again."
         ) from error
+
+
+def threshold_at(thresholds: dict[float, float], sensitivity: float) -> float | None:
+    """Return the threshold that aims at a sensitivity, or None if there are no thresholds.
+
+    Args:
+        thresholds: as `Description.thresholds` returns them.
+        sensitivity: one of those that they aim at.
+
+    Raises:
+        ValueError: there are thresholds, but none for that sensitivity.
+    """
+    if thresholds and sensitivity not in thresholds:
+        known = ", ".join(map(str, thresholds))
+        raise ValueError(f"No threshold for sensitivity={sensitivity}; there are {known}.")
+    return thresholds.get(sensitivity)
 
 
 def _check_files(folder, expected, files):
@@ -94,68 +170,23 @@ def _check_files(folder, expected, files):
         path = folder / name
         if not path.is_file():
             raise BundleError(f"The bundle {folder} lacks {name}. Copy the bundle again.")
-        if _sha256(path) != expected.get(name):
+        if file_sha256(path) != expected.get(name):
             raise BundleError(
                 f"{name} in the bundle {folder} is not the file that was written. "
                 "Copy the bundle again."
             )
 
 
-def write(folder, description: Description, files, figures: dict[str, bytes] | None = None) -> None:
-    """Write a bundle and its model card aside, then rename it into place.
+def read_content(folder: Path, schema: int) -> dict:
+    """Return what `bundle.json` holds, once its schema version and its checksum are checked.
 
     Args:
-        folder: the bundle's folder; a bundle that is there already is replaced.
-        description: becomes `bundle.json` and the model card.
-        files: folder that holds the graphs, the reference if the description has doubt, the Keras
-            model if the bundle is to have it, and the figures that are not given.
-        figures: new figures by their file names.
+        folder: the bundle's folder.
+        schema: the version that is asked for.
 
     Raises:
-        BundleError: the bundle cannot be written; what was there before is kept.
+        BundleError: there is no such file, it is damaged, or it is of another schema version.
     """
-    folder = Path(folder).resolve()
-    aside = folder.with_name(f".{folder.name}.part")
-    card = model_card(description)
-    has_keras = (Path(files) / KERAS_MODEL).exists()  # one only to be measured goes without
-    names = [*description.files, *([KERAS_MODEL] if has_keras else [])]
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        (aside / FIGURES).mkdir()
-        for name, content in (figures or {}).items():
-            (aside / FIGURES / name).write_bytes(content)
-        for name in names:
-            if not (aside / name).exists():
-                shutil.copyfile(Path(files) / name, aside / name)
-        (aside / CARD).write_text(card, encoding="utf-8")
-        content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
-        checksums = {name: _sha256(aside / name) for name in (*names, CARD)}
-        content["sha256"] = {DESCRIPTION: _content_sha256(content), **checksums}
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        (aside / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-        _rename(aside, folder)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise BundleError(f"The bundle cannot be written to {folder}: {error}.") from error
-
-
-def _rename(aside, folder):
-    """Put the new folder in the place of the old, which comes back if that fails."""
-    old = folder.with_name(f".{folder.name}.old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    try:
-        aside.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _read_description(folder):
     path = folder / DESCRIPTION
     if not path.is_file():
         raise BundleError(f"There is no model bundle in {folder}: it holds no {DESCRIPTION}.")
@@ -164,12 +195,9 @@ def _read_description(folder):
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}. Copy the bundle again.") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise BundleError(
-            f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. Take the "
-            "program that wrote it, or train anew."
-        )
-    if _content_sha256(content) != content["sha256"][DESCRIPTION]:
+    if version != schema:
+        raise BundleError(_other_schema(folder, version, schema))
+    if content_sha256(content) != content["sha256"][DESCRIPTION]:
         raise BundleError(
             f"{DESCRIPTION} in the bundle {folder} is not the file that was written. "
             "Copy the bundle again."
@@ -177,12 +205,21 @@ def _read_description(folder):
     return content
 
 
-def _content_sha256(content):
-    """Checksum of a description without its checksums, whatever the order and white space."""
+def _other_schema(folder, version, schema):
+    said = f"The bundle {folder} has schema version {version}; this needs version {schema}."
+    older = isinstance(version, int) and OLDEST_SCHEMA <= version < SCHEMA_VERSION
+    if older and schema == SCHEMA_VERSION:
+        return f"{said} Bring it up to date: python -m skin_cancer.bundle_writer {folder}"
+    return f"{said} Use the version of this program that wrote it, or train the model again."
+
+
+def content_sha256(content: dict) -> str:
+    """Return the checksum of a description without its checksums, whatever order and blanks."""
     plain = {name: value for name, value in content.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path):
+def file_sha256(path: Path) -> str:
+    """Return the checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
-from skin_cancer import bundle, dataset, doubt, imaging, lesion
+from skin_cancer import bundle, bundle_writer, dataset, doubt, imaging, lesion, priors
 from skin_cancer.classifier import Classifier
 from skin_cancer.config import divide
 from skin_cancer.diagnoses import BY_CODE
@@ -52,14 +52,14 @@ def add(folder, data, predictions) -> None:
     description = classifier.description
     table = dataset.split(dataset.read(data))
     found, truth = _matched(predictions, table, description.diagnoses)
-    fitted = fit(found, truth, description.diagnoses, list(description.prior.values()))
+    fitted = fit(found, truth, description.priors)
     training, _ = divide(table, description.training["recipe"])
     reference, familiar = refer(classifier, training.reset_index(drop=True))
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(folder, scratch, dirs_exist_ok=True)
         np.savez_compressed(Path(scratch) / bundle.REFERENCE, **reference)
         described = dataclasses.replace(description, doubt={**fitted, "unfamiliarity": familiar})
-        bundle.write(folder, described, scratch)
+        bundle_writer.write(folder, described, scratch)
 
 
 def _matched(predictions, table, codes):
@@ -74,38 +74,43 @@ def _matched(predictions, table, codes):
     return found.to_numpy(), rows["diagnosis"].map(list(codes).index).to_numpy(int)
 
 
-def fit(probabilities: np.ndarray, truth: np.ndarray, codes, prior) -> dict:
+def fit(probabilities: np.ndarray, truth: np.ndarray, assumed: dict[str, priors.Prior]) -> dict:
     """Fit calibration, prediction sets and thresholds of malignancy.
 
     Args:
         probabilities: float (images, diagnoses), of images not learnt, under the balanced prior.
         truth: int (images,), columns of the true diagnoses.
-        codes: ISIC codes of the columns.
-        prior: share of each among the training images.
+        assumed: the named priors of the bundle; their codes are in the order of the columns.
 
     Returns:
         Dictionary fit for JSON. `temperature`: of the log probabilities under the training prior.
         `sets`: `coverage`, and by code the least probability under the balanced prior,
-        `thresholds`, of a member. `malignancy`: rows of `sensitivity` and `threshold`, the least
-        probability of malignant or precursor under the training prior to be called so. `images`:
-        how many.
+        `thresholds`, of a member. `thresholds`: by the name of the prior that they hold for, rows
+        of `sensitivity` and `threshold`, the least probability of malignant or precursor under
+        that prior to be called suspicious. `images`: how many.
     """
-    logits = np.log(np.maximum(probabilities, 1e-12)) + np.log(prior)
+    training, balanced, clinic = (
+        assumed[name].shares for name in (priors.TRAINING, priors.BALANCED, priors.CLINIC)
+    )
+    codes = tuple(training)
+    logits = np.log(np.maximum(probabilities, 1e-12)) + priors.shift(balanced, training)
     temperature = _temperature(logits, truth)
-    scaled = logits / temperature
-    balanced, training = softmax(scaled - np.log(prior)), softmax(scaled)
-    own = balanced[np.arange(len(truth)), truth]
+    found = priors.softmax(logits / temperature)
+    own = priors.reweighted(found, training, balanced)[np.arange(len(truth)), truth]
     malignant = np.array([BY_CODE[code].malignant for code in codes])
-    score = training[:, malignant].sum(axis=1)[malignant[truth]]
+    suspicion = priors.reweighted(found, training, clinic)[:, malignant].sum(axis=1)
+    score = suspicion[malignant[truth]]
     return {
         "temperature": temperature,
         "sets": {
             "coverage": COVERAGE,
             "thresholds": {code: _least(own[truth == i], COVERAGE) for i, code in enumerate(codes)},
         },
-        "malignancy": [
-            {"sensitivity": share, "threshold": _least(score, share)} for share in SENSITIVITIES
-        ],
+        "thresholds": {
+            priors.CLINIC: [
+                {"sensitivity": share, "threshold": _least(score, share)} for share in SENSITIVITIES
+            ]
+        },
         "images": len(truth),
     }
 
@@ -114,7 +119,7 @@ def _temperature(logits, truth):
     """Return the temperature of least cross-entropy."""
 
     def loss(log_temperature):
-        chances = softmax(logits / np.exp(log_temperature))
+        chances = priors.softmax(logits / np.exp(log_temperature))
         return -np.log(np.maximum(chances[np.arange(len(truth)), truth], 1e-12)).mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
@@ -124,12 +129,6 @@ def _least(values, share):
     """Return the value that a new one is below of with a chance of at most 1 - share."""
     place = int((1 - share) * (len(values) + 1) + 1e-9)
     return float(np.sort(values)[place - 1]) if place else 0.0
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities of logits: float (..., diagnoses)."""
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:

@@ -3,10 +3,12 @@
 Its sections are those of Mitchell et al. 2019, "Model cards for model reporting", section 4.
 """
 
+import math
 import re
 import textwrap
 from dataclasses import dataclass
 
+from skin_cancer import priors
 from skin_cancer.diagnoses import BY_CODE
 
 WIDTH = 100
@@ -113,11 +115,11 @@ this probability on, under the balanced prior:
 |---|---|
 {sets}
 
-**Thresholds of malignancy.** From this probability of malignant or precursor on, under the training
-prior, a lesion is called so:
+**Thresholds of malignancy.** From this probability of malignant or precursor on, under that prior
+and no other, a lesion is called suspicious:
 
-| sensitivity | threshold |
-|---|---|
+| prior | sensitivity aimed at | threshold |
+|---|---|---|
 {malignancy}
 
 **Unfamiliarity.** From 0, like the training pictures, to 1, unlike any; above 0.5 a picture is
@@ -147,16 +149,16 @@ UNABLE = """\
 - It knows these {count} diagnoses and no other: whatever it is shown, it names one of them. It
   has no notion yet of a picture that shows something else."""
 UNCALIBRATED = """\
-- The probabilities are not calibrated yet, and assume that all diagnoses are equally frequent
-  unless another prior is given: they rank, but are not a patient's risk."""
+- The probabilities are not calibrated yet, and assume the *clinic* prior unless another is given:
+  they rank, but are not a patient's risk."""
 ABLE = """\
 - It knows these {count} diagnoses and no other: whatever it is shown, it names one of them. Do not
   rely on the answer where the picture is unfamiliar. A picture that is not called unfamiliar can
   still show something else."""
 CALIBRATED = """\
 - Calibration, prediction sets and thresholds hold for lesions like those of the training images.
-  Elsewhere fit them anew. The probabilities assume that all diagnoses are equally frequent unless
-  another prior is given: without the prior of your patients they are not a patient's risk.
+  Elsewhere fit them anew. The probabilities assume the *clinic* prior unless another is given:
+  without the prior of your patients they are not a patient's risk.
 - They were not fitted anew for more views or the `int8` graph: the same numbers are used there."""
 
 TEMPLATE = """\
@@ -179,16 +181,23 @@ prediction = Classifier.load("BUNDLE_FOLDER").predict("IMAGE.jpg")
 ```
 
 `{graph}` is loaded unless another graph is asked for. Input: RGB uint8
-({size} x {size}), the centre square of the picture. The logits assume the class shares above; by
-default the classifier shows probabilities under the *balanced* prior, all diagnoses alike, and
-under another by `prior=`.
+({size} x {size}), the centre square of the picture. The logits assume the class shares above.
 
 | file | what it is |
 |---|---|
 | `model.tflite` | LiteRT, float16: logits, maps (evidence a diagnosis and place), pooled features |
 | `model_int8.tflite` | the same in int8 |
 | `model.keras` | the Keras model, to go on training from; not in a bundle only to be measured |
-{reference}| `bundle.json` | diagnoses, prior, recipe, history, provenance, metrics, checksums |
+{reference}| `bundle.json` | diagnoses, priors, recipe, history, provenance, metrics, checksums |
+
+### Priors
+
+The probabilities that the classifier gives assume how frequent each diagnosis is: the prior
+*{default}* unless another is asked for by `prior=`, one of these names or a dictionary.
+
+| prior | {codes} | what it assumes |
+|---|{rule}---|
+{priors}
 
 ### Doubt
 
@@ -334,6 +343,10 @@ def model_card(description) -> str:
         size=description.input_size,
         graph=description.default_graph,
         diagnoses="\n".join(_diagnosis(code, description.prior) for code in description.diagnoses),
+        default=priors.DEFAULT,
+        codes=" | ".join(description.diagnoses),
+        rule="---|" * len(description.diagnoses),
+        priors="\n".join(_prior(name, prior) for name, prior in description.priors.items()),
         results="\n\n".join(results) or "Not measured yet: `python -m skin_cancer.evaluation`.",
         studies="\n\n".join(_studies(description.studies)) or "No trainings were compared.",
         held_out=_held_out(training["recipe"]),
@@ -375,7 +388,7 @@ def _of_doubt(fitted, recipe, source, count):
         }
     coverage = f"{100 * fitted['sets']['coverage']:.0f} %"
     learnt_all = recipe.get("holdout") == "included" or recipe["fold"] is None
-    sets, malignancy = fitted["sets"]["thresholds"], fitted["malignancy"]
+    sets, thresholds = fitted["sets"]["thresholds"], fitted["thresholds"]
     return {
         "reference": REFERENCE_FILE,
         "doubt": DOUBT.format(
@@ -386,7 +399,9 @@ def _of_doubt(fitted, recipe, source, count):
             coverage=coverage,
             sets="\n".join(f"| {code} | {least:.3f} |" for code, least in sets.items()),
             malignancy="\n".join(
-                f"| {row['sensitivity']:.2f} | {row['threshold']:.3f} |" for row in malignancy
+                f"| {prior} | {row['sensitivity']:.2f} | {row['threshold']:.3f} |"
+                for prior, rows in thresholds.items()
+                for row in rows
             ),
             ids=source.ids,
         ),
@@ -493,6 +508,11 @@ def _diagnosis(code, prior):
     return f"| {code} | {diagnosis.name} | {malignant} | {_percent(prior[code])} |"
 
 
+def _prior(name, prior):
+    shares = " | ".join(_percent(share) for share in prior.shares.values())
+    return f"| {name} | {shares} | {prior.source} |"
+
+
 def _epoch(row):
     cells = [row["epoch"], row["size"], f"{row['seconds']:.0f}"]
     cells += [f"{row['loss']:.3f}", f"{row['accuracy']:.3f}"]
@@ -522,7 +542,7 @@ def result(title: str, measured: dict) -> str:
             f"| **{code}** | " + " | ".join(str(row[c]) for c in codes) + " |"
             for code, row in codes.items()
         ),
-        illustrations=_illustrations(title, measured),
+        illustrations=_thresholds(measured) + _illustrations(title, measured),
         **{k: measured[k] for k in ("images", "lesions", "graph", "views", "resamples", "command")},
     )
 
@@ -582,7 +602,33 @@ def _studies(studies):
         yield _table(caption, table)
 
 
+def _thresholds(measured):
+    """Return a table of what the thresholds found, for each prior that they hold for."""
+    parts = []
+    for prior, found in measured.get("thresholds", {}).items():
+        columns = ["aimed at", "threshold", "sensitivity", "specificity"]
+        rows = [[point[name] for name in columns] for point in found["points"]]
+        table = {"columns": columns, "rows": rows}
+        caption = f"Malignant or precursor under the {prior} prior, thresholds set on other images"
+        parts += [f"By `{found['command']}`:", _table(caption, table)]
+    return "".join(f"\n\n{part}" for part in parts)
+
+
 def _table(caption, table):
-    rows = [table["columns"], ["---"] * len(table["columns"]), *table["rows"]]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    rows = [[cell(value) for value in row] for row in table["rows"]]
+    lines = [
+        "| " + " | ".join(row) + " |"
+        for row in (table["columns"], ["---"] * len(table["columns"]), *rows)
+    ]
     return "\n".join([f"{caption}:", "", *lines])
+
+
+def cell(value) -> str:
+    """Return a cell of a bundle's table, as `bundle.Description` describes them, as text."""
+    if isinstance(value, dict):
+        return interval(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) <= 1 else f"{value:.1f}"
+    return str(value)

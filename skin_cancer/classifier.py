@@ -1,7 +1,6 @@
 """The deployed model: a picture in, a `Prediction` out, on LiteRT alone."""
 
 import logging
-import math
 import os
 import threading
 import time
@@ -9,14 +8,13 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 
 import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from skin_cancer import bundle, imaging, quality
+from skin_cancer import bundle, imaging, priors, quality
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.doubt import UNFAMILIAR, Case, Doubt
 from skin_cancer.errors import BundleError, ImageError
@@ -31,7 +29,45 @@ DISCLAIMER = (
     "This program supports a doctor's decision. It is not a medical device and makes no diagnosis."
 )
 
+SENSITIVITY = 0.95  # that a verdict aims at if no other is asked for
+DIGITS = 5  # at most, of a percentage
+NO_THRESHOLD = "no threshold for this prior"
+NO_VERDICT = "no verdict: unlike the training images"
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a lesion stands to a threshold of malignancy, under the prediction's own prior.
+
+    A threshold holds for the prior that it was fitted for and for no other.
+
+    Attributes:
+        suspicious: whether the malignancy is at or above the threshold; None where there is no
+            threshold for the prior, or the image is unlike the training images.
+        malignancy: probability of malignant or precursor, in [0, 1].
+        threshold: what that is compared with, in [0, 1]; None where there is none.
+        sensitivity: the share of malignant lesions that the threshold aims to find.
+        words: the verdict in words.
+    """
+
+    suspicious: bool | None
+    malignancy: float
+    threshold: float | None
+    sensitivity: float
+    words: str
+
+    @property
+    def percents(self) -> tuple[str, str]:
+        """Malignancy and threshold as text, with as many digits as tell them apart."""
+        if self.threshold is None:
+            return percent(self.malignancy), ""
+        for digits in range(DIGITS):
+            shown = percent(self.malignancy, digits), percent(self.threshold, digits)
+            if shown[0] != shown[1]:
+                break
+        return shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +80,8 @@ class Prediction:
             centre square; its mean over the square is the logit less the head's bias.
         size: side in pixels of the square that the network saw, and of the heatmaps.
         prior: ISIC code to the share of all lesions that the probabilities assume.
+        prior_name: the name of that prior in the bundle; `custom` for one given as a dictionary.
+        thresholds: sensitivity to threshold of malignancy; empty if none was fitted for the prior.
         error: why the picture could not be read, or None.
         prediction_set: the ISIC codes, the most probable first, among which the true diagnosis is
             in nine of ten lesions of each diagnosis; whatever the prior. Empty if the bundle has
@@ -57,6 +95,8 @@ class Prediction:
     maps: np.ndarray = field(repr=False)
     size: int
     prior: dict[str, float]
+    prior_name: str
+    thresholds: dict[float, float] = field(default_factory=dict)
     error: str | None = None
     prediction_set: tuple[str, ...] = ()
     unfamiliarity: float | None = None
@@ -87,10 +127,34 @@ class Prediction:
         return sum(p for code, p in self.probabilities.items() if BY_CODE[code].malignant)
 
     @property
+    def unfamiliar(self) -> bool:
+        """Whether the image is unlike the training images, so that no answer holds."""
+        return self.unfamiliarity is not None and self.unfamiliarity > UNFAMILIAR
+
+    def verdict(self, sensitivity: float = SENSITIVITY) -> Verdict:
+        """Compare the malignancy with the threshold that aims at a sensitivity.
+
+        Args:
+            sensitivity: one for which the bundle has a threshold under this prior; any where it has
+                none.
+
+        Raises:
+            ImageError: the picture could not be read.
+            ValueError: there are thresholds for this prior, but none for that sensitivity.
+        """
+        malignancy, threshold = self.malignancy, bundle.threshold_at(self.thresholds, sensitivity)
+        if threshold is None:
+            return Verdict(None, malignancy, None, sensitivity, NO_THRESHOLD)
+        if self.unfamiliar:
+            return Verdict(None, malignancy, threshold, sensitivity, NO_VERDICT)
+        suspicious = malignancy >= threshold
+        words = "above threshold" if suspicious else "below threshold"
+        return Verdict(suspicious, malignancy, threshold, sensitivity, words)
+
+    @property
     def warnings(self) -> list[str]:
         """Why the answer should be doubted, each a sentence for the user."""
-        strange = self.unfamiliarity is not None and self.unfamiliarity > UNFAMILIAR
-        return [STRANGE] * strange + list(self.quality.values())
+        return [STRANGE] * self.unfamiliar + list(self.quality.values())
 
     def similar(self, count: int = 5) -> list[Case]:
         """Return the confirmed lesions among the training images that look most alike.
@@ -131,11 +195,12 @@ class Prediction:
         members = ", ".join(self.prediction_set)
         lines = [
             f"{found.name} ({found.code}), probability {percent(self.probabilities[found.code])}",
-            f"malignant or a precursor ({', '.join(malignant)}): {percent(self.malignancy)}",
+            f"malignant or a precursor ({', '.join(malignant)}): {_in_words(self)}",
             "all diagnoses: " + ", ".join(f"{code} {percent(p)}" for code, p in ranked),
             *([f"in nine of ten such cases one of: {members}"] if members else []),
             *(f"warning: {sentence}" for sentence in self.warnings),
-            "assumed frequency: " + ", ".join(f"{c} {percent(p)}" for c, p in self.prior.items()),
+            f"prior {self.prior_name}: "
+            + ", ".join(f"{c} {percent(p)}" for c, p in self.prior.items()),
             DISCLAIMER,
         ]
         return "\n".join(lines)
@@ -181,15 +246,16 @@ class Classifier:
             raise ValueError(f"No graph {graph!r}; there are {', '.join(bundle.GRAPHS)}.")
         return cls(description, folder / bundle.GRAPHS[graph], threads)
 
-    def predict(self, image, views: int = 1, prior="balanced") -> Prediction:
+    def predict(self, image, views: int = 1, prior=priors.DEFAULT) -> Prediction:
         """Classify one picture.
 
         Args:
             image: path, bytes of an image file, or uint8 RGB array (height, width, 3).
             views: 1 to 8 turned, mirrored and zoomed views whose logits are averaged; heatmaps
                 are of those that show the whole square.
-            prior: how often each diagnosis is expected: `"balanced"` for all alike,
-                `"training"` as in the training images, or a dictionary of ISIC code to weight.
+            prior: how often each diagnosis is expected: the name of one of the bundle's priors,
+                `"clinic"` (a specialist clinic), `"screening"`, `"balanced"` (all alike) or
+                `"training"` (as in the training images), or a dictionary of ISIC code to weight.
 
         Raises:
             ImageError: the picture cannot be read.
@@ -197,28 +263,29 @@ class Classifier:
         """
         if views not in range(1, MAX_VIEWS + 1):
             raise ValueError(f"views={views}: take 1 to {MAX_VIEWS}.")
-        start, assumed = time.perf_counter(), self._shares(prior)
+        start, assumed = time.perf_counter(), self._assumed(prior)
         pixels, size = _pixels(image), self.description.input_size
         squares = np.stack([_view(pixels, size, i) for i in range(views)])
         outputs = self._run(squares)
         logits = outputs["logits"].mean(axis=0).astype(float)
         whole = range(0, views, len(ZOOMS))
         maps = np.mean([_unview(outputs["maps"][i], i) for i in whole], axis=0)
-        more = {"quality": quality.check(pixels)}
+        more = {**assumed, "quality": quality.check(pixels)}
         if self._doubt:
             logits = self._doubt.calibrated(logits)
             features = outputs["features"][0]
-            more["prediction_set"] = self._doubt.set_of(self._weighed(logits, "balanced"))
+            balanced = priors.balanced(self.description.diagnoses)
+            more["prediction_set"] = self._doubt.set_of(self._weighed(logits, balanced))
             more["unfamiliarity"] = self._doubt.unfamiliarity(features, squares[0])
             more["features"] = self._doubt.reduced(features)
             more["doubt"] = self._doubt
         height, width = pixels.shape[:2]
         took = 1000 * (time.perf_counter() - start)
         log.info("%s: %d x %d pixels, %.0f ms", self.description.name, width, height, took)
-        return Prediction(self._weighed(logits, prior), maps, size, assumed, **more)
+        return Prediction(self._weighed(logits, assumed["prior"]), maps, size, **more)
 
     def predict_many(
-        self, images: Iterable, views: int = 1, prior="balanced"
+        self, images: Iterable, views: int = 1, prior=priors.DEFAULT
     ) -> Iterator[Prediction]:
         """Classify pictures one after the other.
 
@@ -235,7 +302,7 @@ class Classifier:
             except ImageError as error:
                 empty = np.zeros((0, 0, 0), np.float32)
                 size = self.description.input_size
-                yield Prediction({}, empty, size, self._shares(prior), error=str(error))
+                yield Prediction({}, empty, size, **self._assumed(prior), error=str(error))
 
     def under(self, prediction: Prediction, prior) -> Prediction:
         """Return a prediction under another prior, without running the network again.
@@ -250,13 +317,16 @@ class Classifier:
         """
         if prediction.error:
             raise ImageError(prediction.error)
-        assumed = self._shares(prior)
-        odds = {
-            c: p * assumed[c] / prediction.prior[c] for c, p in prediction.probabilities.items()
-        }
-        total = sum(odds.values())
-        shares = {code: value / total for code, value in odds.items()}
-        return replace(prediction, probabilities=shares, prior=assumed)
+        assumed = self._assumed(prior)
+        if assumed["prior"] == prediction.prior:
+            return replace(prediction, **assumed)
+        before = np.array(list(prediction.probabilities.values()))
+        found = priors.reweighted(before, prediction.prior, assumed["prior"]).tolist()
+        return replace(
+            prediction,
+            probabilities=dict(zip(prediction.probabilities, found, strict=True)),
+            **assumed,
+        )
 
     def features(self, square: np.ndarray) -> np.ndarray:
         """Return the pooled features of one square: float32 (channels,).
@@ -270,23 +340,23 @@ class Classifier:
         with self._free:
             return self._runner(image=squares)
 
-    def _weighed(self, logits, prior):
+    def _weighed(self, logits, shares):
         """Return ISIC code to probability under a prior, of logits under the training prior."""
-        assumed, trained = self._shares(prior), self._shares("training")
-        shift = [math.log(assumed[code] / trained[code]) for code in assumed]
-        return dict(zip(assumed, _softmax(logits + shift), strict=True))
+        trained = self.description.prior
+        found = priors.softmax(logits + priors.shift(trained, shares)).tolist()
+        return dict(zip(trained, found, strict=True))
 
-    def _shares(self, prior):
-        """Return the share of each diagnosis, in the order of the network's outputs."""
-        codes = self.description.diagnoses
-        named = {"balanced": dict.fromkeys(codes, 1.0), "training": self.description.prior}
-        weights = named.get(prior) if isinstance(prior, str) else prior
-        if not isinstance(weights, Mapping):
-            raise ValueError(f"prior={prior!r}: take 'balanced', 'training' or a dictionary.")
-        if set(weights) != set(codes) or not all(_is_weight(w) for w in weights.values()):
-            raise ValueError(f"A prior gives each of {', '.join(codes)} a weight above zero.")
-        total = sum(weights.values())
-        return {code: weights[code] / total for code in codes}
+    def _assumed(self, prior):
+        """Return the fields of a `Prediction` that follow from its prior."""
+        described = self.description
+        if isinstance(prior, Mapping):
+            given = priors.shares(prior, described.diagnoses)
+            return {"prior": given, "prior_name": priors.CUSTOM, "thresholds": {}}
+        return {
+            "prior": described.named_prior(prior).shares,
+            "prior_name": prior,
+            "thresholds": described.thresholds(prior),
+        }
 
 
 def _doubt(description, path):
@@ -298,10 +368,6 @@ def _doubt(description, path):
             return Doubt(description.doubt, reference)
     except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is no reference of doubt: {error}") from error
-
-
-def _is_weight(value):
-    return isinstance(value, Real) and 0 < value < math.inf
 
 
 def _pixels(image):
@@ -337,15 +403,26 @@ def _heatmap(evidence, size):
     return np.clip(cv2.resize(scaled, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
-def _softmax(logits):
-    weights = np.exp(logits - logits.max())
-    return (weights / weights.sum()).tolist()
+def _in_words(prediction):
+    """Return malignancy and verdict on one line."""
+    verdict = prediction.verdict()
+    malignancy, threshold = verdict.percents
+    if verdict.suspicious is None:
+        return f"{malignancy}, {verdict.words}"
+    aim = f"aims at a sensitivity of {percent(verdict.sensitivity)}"
+    return f"{malignancy}, {verdict.words} of {threshold} ({aim})"
 
 
-def percent(probability: float) -> str:
-    """Return a probability in words fit for reading: never 0 % or 100 % unless it is exactly."""
-    if 0 < probability < 0.01:
-        return "<1 %"
-    if 0.99 < probability < 1:
-        return ">99 %"
-    return f"{probability:.0%}".replace("%", " %")
+def percent(probability: float, digits: int = 0) -> str:
+    """Return a probability in words fit for reading: never 0 % or 100 % unless it is exactly.
+
+    Args:
+        probability: in [0, 1].
+        digits: after the decimal point of the percentage.
+    """
+    least = 10.0 ** -(2 + digits)
+    if 0 < probability < least:
+        return f"<{least:.{digits}%}".replace("%", " %")
+    if 1 - least < probability < 1:
+        return f">{1 - least:.{digits}%}".replace("%", " %")
+    return f"{probability:.{digits}%}".replace("%", " %")

@@ -7,6 +7,7 @@ prints the measures. With `--save` it also writes them into the bundle and its c
 
 import argparse
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,17 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from skin_cancer import bundle, card, dataset, imaging, lesion, metrics, strangers
+from skin_cancer import (
+    bundle,
+    bundle_writer,
+    card,
+    dataset,
+    imaging,
+    lesion,
+    metrics,
+    priors,
+    strangers,
+)
 from skin_cancer.augmentation import DISTORTIONS
 from skin_cancer.classifier import MAX_VIEWS, Classifier, Prediction
 from skin_cancer.config import divide
@@ -49,7 +60,7 @@ def predict(
     """
     pictures = (dataset.read_image(path) for path in tqdm(table["path"]))
     return [
-        classifier.predict(distortion(picture) if distortion else picture, views)
+        classifier.predict(distortion(picture) if distortion else picture, views, priors.BALANCED)
         for picture in pictures
     ]
 
@@ -117,9 +128,8 @@ def by_similar_cases(predictions: list[Prediction], prior: dict[str, float]) -> 
     rows = []
     for prediction in predictions:
         cases = [case.diagnosis for case in prediction.similar(NEIGHBOURS)]
-        votes = np.array([cases.count(code) / share for code, share in prior.items()])
-        rows.append(votes / votes.sum())
-    return np.array(rows)
+        rows.append([cases.count(code) / NEIGHBOURS for code in prior])
+    return priors.reweighted(np.array(rows), prior, priors.balanced(prior))
 
 
 def groupings(table: pd.DataFrame) -> dict[str, pd.Series]:
@@ -294,8 +304,33 @@ def save(folder, measured: dict) -> None:
     """
     description = bundle.read(folder)
     kept = description.metrics.get(measured["title"], {})
-    more = {name: kept.get(name, {}) for name in ("tables", "figures")}
-    _write_metrics(folder, description, measured["title"], measured | more)
+    more = {name: kept.get(name, {}) for name in ("thresholds", "tables", "figures")}
+    _write_metrics(folder, description, measured["title"], more | measured)
+
+
+def found_at(points: pd.DataFrame, command: str) -> dict:
+    """Return what thresholds found, as it is kept in a bundle.
+
+    Args:
+        points: as `metrics.at_thresholds` returns them.
+        command: what measured them.
+
+    Returns:
+        `command`, and `points`: one dictionary a threshold of the sensitivity `aimed at`, the
+        `threshold`, and `sensitivity` and `specificity` with their intervals.
+    """
+    found = [
+        {
+            "aimed at": aimed_at,
+            "threshold": row["threshold"],
+            **{
+                name: {"value": row[name], "low": row[f"{name}, low"], "high": row[f"{name}, high"]}
+                for name in ("sensitivity", "specificity")
+            },
+        }
+        for aimed_at, row in points.iterrows()
+    ]
+    return {"command": command, "points": found}
 
 
 def illustrate(
@@ -349,7 +384,7 @@ def add_study(folder, caption: str, table: pd.DataFrame, command: str) -> None:
     """
     description = bundle.read(folder)
     studies = {**description.studies, caption: _plain(table, command)}
-    bundle.write(folder, dataclasses.replace(description, studies=studies), folder)
+    bundle_writer.write(folder, dataclasses.replace(description, studies=studies), folder)
 
 
 def against_aims(description: bundle.Description) -> pd.DataFrame:
@@ -369,7 +404,8 @@ def against_aims(description: bundle.Description) -> pd.DataFrame:
         "melanoma recall, one view": one.get("classes", {}).get("MEL", {}).get("recall"),
     }
     values = [card.interval(value) if value else "not measured" for value in found.values()]
-    values.append(next((row[-1] for row in sources if row[0] == SOURCES_MEAN), "not measured"))
+    means = (card.cell(row[-1]) for row in sources if row[0] == SOURCES_MEAN)
+    values.append(next(means, "not measured"))
     names = [*found, "a source left out: melanoma against nevus, ROC AUC, mean of the sources"]
     return pd.DataFrame(
         {"value": values, "needed": NEEDED, "aim": AIMS}, index=pd.Index(names, name="holdout")
@@ -378,24 +414,17 @@ def against_aims(description: bundle.Description) -> pd.DataFrame:
 
 def _write_metrics(folder, description, title, measured, figures=None):
     metrics = {**description.metrics, title: measured}
-    bundle.write(folder, dataclasses.replace(description, metrics=metrics), folder, figures)
+    bundle_writer.write(folder, dataclasses.replace(description, metrics=metrics), folder, figures)
 
 
 def _plain(table, command):
-    """Return a table as text, fit for JSON and the card."""
-    table = table.reset_index().map(_cell)
+    """Return a table with typed cells, fit for JSON."""
+    table = table.reset_index()
     return {
         "columns": [str(name) for name in table],
-        "rows": table.to_numpy().tolist(),
+        "rows": json.loads(table.to_json(orient="values", double_precision=15)),
         "command": command,
     }
-
-
-def _cell(value):
-    if isinstance(value, float):
-        digits = 3 if abs(value) < 1 else 1
-        return "-" if np.isnan(value) else f"{value:.{digits}f}"
-    return str(value)
 
 
 def _file_name(title, caption):

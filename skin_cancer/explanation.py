@@ -15,10 +15,9 @@ import cv2
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy.special import softmax
 from scipy.stats import spearmanr
 
-from skin_cancer import bundle
+from skin_cancer import bundle, priors
 from skin_cancer.errors import BundleError
 
 BATCH = 16
@@ -129,7 +128,7 @@ def score_cam(network, image, target):
     maps /= np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-6)
     blank = _blank(image)
     masked = blank + maps[..., None] * (image - blank)
-    return features[..., strongest] @ softmax(_logits(network, masked)[:, target])
+    return features[..., strongest] @ priors.softmax(_logits(network, masked)[:, target])
 
 
 def occlusion(network, image, target):
@@ -196,14 +195,14 @@ def probability(network: keras.Model, target: int, prior) -> Callable:
     Args:
         network: as in `explain`.
         target: index of the diagnosis.
-        prior: share of each diagnosis among the training images, (diagnoses,).
+        prior: ISIC code to share among the training images, in the order of the logits.
 
     Returns:
         A function of uint8 RGB (n, size, size, 3) to float (n,), the probability of the diagnosis
-        if all are equally frequent, as the app shows it.
+        under the balanced prior.
     """
-    shift = np.log(np.asarray(prior))
-    return lambda images: softmax(_logits(network, images) - shift, axis=1)[:, target]
+    shift = priors.shift(prior, priors.balanced(prior))
+    return lambda images: priors.softmax(_logits(network, images) + shift)[:, target]
 
 
 def uninformed(size: int, seed: int) -> dict[str, np.ndarray]:

@@ -512,19 +512,20 @@ def crowd(table: pd.DataFrame):
     return _closed(figure)
 
 
-def malignancies(table: pd.DataFrame, thresholds: dict[str, float]):
+def malignancies(table: pd.DataFrame, thresholds: dict[float, float]):
     """Draw how the probabilities of malignancy spread over an archive.
 
     Args:
         table: with the column `malignancy`, 0 to 1.
-        thresholds: values to mark, by their names.
+        thresholds: sensitivity aimed at to the threshold to mark; may be empty.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3))
     axes.hist(table["malignancy"], bins=np.linspace(0, 1, 41), color="C0")
-    for (name, value), style in zip(thresholds.items(), ("-", "--", ":"), strict=False):
+    for (aim, value), style in zip(thresholds.items(), ("-", "--", ":"), strict=False):
         above = (table["malignancy"] >= value).sum()
-        axes.axvline(value, color="C3", linestyle=style, label=f"{name}: {above:,} above")
+        axes.axvline(value, color="C3", linestyle=style, label=f"{aim:.0%}: {above:,} suspicious")
     axes.set(xlabel="probability of malignancy", ylabel="pictures", xlim=(0, 1))
     axes.set(yscale="symlog", ylim=(0, None))
-    axes.legend(title="threshold to find")
+    if thresholds:
+        axes.legend(title="threshold to find")
     return _closed(figure)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from skin_cancer import priors
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import DatasetError
 
@@ -188,20 +189,10 @@ def _areas(truth, probabilities, codes, prior, weights):
         "ROC AUC, melanoma against all others": (truth == melanoma, probabilities[:, melanoma]),
     }
     if prior:
-        score = malignancy(reweighted(probabilities, prior), codes)
+        trained = priors.reweighted(probabilities, priors.balanced(codes), prior)
+        score = malignancy(trained, codes)
         questions[f"{MALIGNANT_AREA}, training prior"] = (malignant, score)
     return {name: _area(positive, score, weights) for name, (positive, score) in questions.items()}
-
-
-def reweighted(probabilities: np.ndarray, prior: dict[str, float]) -> np.ndarray:
-    """Return probabilities of the balanced prior under another one.
-
-    Args:
-        probabilities: float (images, diagnoses), each row a distribution.
-        prior: ISIC code to share, in the order of the columns.
-    """
-    weighted = probabilities * np.array(list(prior.values()))
-    return weighted / weighted.sum(axis=1, keepdims=True)
 
 
 def reliability(
@@ -267,7 +258,7 @@ def calibration(truth: np.ndarray, probabilities: np.ndarray, prior, seed: int =
         balanced prior all diagnoses count alike.
     """
     rng = np.random.default_rng(seed)
-    natural = reweighted(probabilities, prior)
+    natural = priors.reweighted(probabilities, priors.balanced(prior), prior)
     drawn = (natural.cumsum(axis=1)[None] < rng.random((SIMULATIONS, len(truth), 1))).sum(axis=2)
     drawn = np.minimum(drawn, probabilities.shape[1] - 1)
     rows = {}
@@ -332,7 +323,8 @@ def at_thresholds(
 
     Args:
         table: one row an image, with `diagnosis` and `lesion_id`.
-        score: float (images,), probability of malignant or precursor under the training prior.
+        score: float (images,), probability of malignant or precursor under the prior that the
+            thresholds hold for.
         thresholds: rows of `sensitivity` (that was aimed at) and `threshold`.
         seed: of the bootstrap.
 

@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from skin_cancer import (
     bundle,
+    bundle_writer,
     calibration,
     card,
     dataset,
@@ -399,7 +400,7 @@ def choose_graph(output, data) -> str:
     graph = "int8" if alike else "float"
     for path in folders:
         described = dataclasses.replace(bundle.read(path), default_graph=graph)
-        bundle.write(path, described, path)
+        bundle_writer.write(path, described, path)
     return graph
 
 
@@ -450,22 +451,23 @@ def publish(output, models=bundle.MODELS_FOLDER) -> None:
         studies=twin.studies,
     )
     figures = {Path(name).name: (theirs / name).read_bytes() for name in twin.figures}
-    bundle.write(Path(models) / described.name, described, ours, figures)
+    bundle_writer.write(Path(models) / described.name, described, ours, figures)
     with tempfile.TemporaryDirectory() as scratch:
         plain = dataclasses.replace(twin, metrics=bare)
         for name in plain.files:
             shutil.copy(theirs / name, scratch)
-        bundle.write(Path(models) / twin.name, plain, scratch)
+        bundle_writer.write(Path(models) / twin.name, plain, scratch)
 
 
-def as_text(table: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """Return the table of `compare` as text; that of the stage `sources` ends in their mean."""
+def shown(table: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """Return the table of `compare` as it is printed and saved.
+
+    Columns without a figure are left out; that of the stage `sources` ends in the sources' mean.
+    """
     table = table.dropna(axis=1, how="all")
-    shown = table.map(card.interval, na_action="ignore").fillna("-")
     if stage == "sources" and len(table) == len(SOURCES):
-        means = table.map(lambda cell: cell["value"]).mean()
-        shown.loc[evaluation.SOURCES_MEAN] = means.map("{:.3f}".format)
-    return shown
+        table.loc[evaluation.SOURCES_MEAN] = table.map(lambda cell: cell["value"]).mean()
+    return table
 
 
 def main():
@@ -505,8 +507,8 @@ def _run_stage(given, data):
     if not all(_leaves_out(options) for options in trainings.values()):
         return
     found = compare(trainings, given.output, dataset.split(dataset.read(data)))
-    table = as_text(found, given.stage)
-    print(table.to_string())
+    table = shown(found, given.stage)
+    print(table.map(card.cell).to_string())
     if given.save:
         shell = f"python -m skin_cancer.recipe {given.stage}"
         evaluation.add_study(given.save, f"Stage {given.stage}", table, shell)

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
-from skin_cancer import bundle, dataset
+from skin_cancer import bundle, bundle_writer, dataset, priors
 from skin_cancer.batches import (
     CentredImages,
     Pictures,
@@ -206,9 +206,8 @@ def _write_predictions(network, config, validation):
     logits = _logits(network, config, validation).astype(float)
     if _process()[0] != 0:
         return
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     table = pd.DataFrame(
-        weights / weights.sum(axis=1, keepdims=True),
+        priors.softmax(logits),
         index=pd.Index(validation["image_id"], name="image_id"),
         columns=CODES[: logits.shape[1]],
     )
@@ -297,7 +296,8 @@ def _weights(network, folder):
     path = folder / bundle.KERAS_MODEL
     saved = keras.models.load_model(path, compile=False, safe_mode=True)
     network.set_weights(saved.get_weights())
-    _add_to_bias(network, -np.log(list(bundle.read(folder).prior.values())))
+    trained = bundle.read(folder).prior
+    _add_to_bias(network, priors.shift(trained, priors.balanced(trained)))
     return network.get_weights()
 
 
@@ -434,19 +434,20 @@ def export_bundle(config: TrainingConfig, network, record: dict, training: pd.Da
     Raises:
         BundleError: the bundle cannot be written.
     """
-    _add_to_bias(network, np.log(class_prior(training)))
+    codes = dataset.codes(training)
+    prior = dict(zip(codes, class_prior(training).tolist(), strict=True))
+    _add_to_bias(network, priors.shift(priors.balanced(codes), prior))
     network.set_weights([weight.astype("float16") for weight in network.get_weights()])
     folder = Path(config.output) / "bundle"
     name = Path(config.output).resolve().name
-    codes = dataset.codes(training)
-    prior = dict(zip(codes, class_prior(training).tolist(), strict=True))
+    named = priors.of_training(prior, dataset.title(training))
     trained = record | _trainings_before(config)
-    description = bundle.Description(name, codes, config.image_size, "float", prior, trained, {})
+    description = bundle.Description(name, codes, config.image_size, "float", named, trained, {})
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch)
         _save_keras(network, files / bundle.KERAS_MODEL)
         _save_graphs(build_outputs(network, config.image_size), files, training, config)
-        bundle.write(folder, description, files)
+        bundle_writer.write(folder, description, files)
     return folder
 
 

@@ -21,7 +21,7 @@ def answers(graph):
     classifier = Classifier.load(graph=graph)
     found = {}
     for code, picture in pictures().items():
-        prediction = classifier.predict(picture)
+        prediction = classifier.predict(picture, prior="balanced")
         found[code] = {**prediction.probabilities, "unfamiliarity": prediction.unfamiliarity}
     return found
 

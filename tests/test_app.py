@@ -11,11 +11,11 @@ import pytest
 from ipywidgets import HTML
 from pictures import encoded, lesion, noise, photograph, png_header, text_page
 
-from skin_cancer import app, bundle
+from skin_cancer import app, bundle, bundle_writer, priors
 from skin_cancer.app import answer, evidence, page, reading, report
 from skin_cancer.app.page import Page
-from skin_cancer.app.reading import Opinion, Reading
-from skin_cancer.classifier import STRANGE, Classifier, percent
+from skin_cancer.app.reading import Reading
+from skin_cancer.classifier import STRANGE, Classifier, Verdict, percent
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.doubt import UNFAMILIAR, Case
 
@@ -37,14 +37,14 @@ def familiar(classifier):
     """What is said of the synthetic lesion, as if that were familiar, in the default setting."""
     read = Reading.of(classifier, "lesion.jpg", encoded(lesion()))
     read = replace(read, prediction=replace(read.prediction, unfamiliarity=0.1))
-    return reading.opinion(read, classifier, "Balanced", reading.SENSITIVITY)
+    return reading.opinion(read, classifier)
 
 
 @pytest.fixture
 def bare(tmp_path):
     """A classifier whose bundle knows nothing of doubt."""
     description = replace(bundle.read(bundle.DEFAULT_BUNDLE), doubt={})
-    bundle.write(tmp_path / "plain", description, bundle.DEFAULT_BUNDLE)
+    bundle_writer.write(tmp_path / "plain", description, bundle.DEFAULT_BUNDLE)
     return Classifier.load(tmp_path / "plain")
 
 
@@ -80,8 +80,8 @@ def test_a_picture_gets_diagnosis_verdict_bars_and_evidence(shown, picture, clas
     said = words(shown.answer.value)
     assert is_shown(shown.result)
     assert f"Most likely {BY_CODE[found.diagnosis].name}" in said
-    assert f"Malignant or a precursor: {percent(found.malignancy)}" in said
-    assert "▲ Suspicious :" in said or "▽ Below the threshold :" in said
+    assert f"Malignant or a precursor: {found.verdict().percents[0]}" in said
+    assert f"{found.verdict().words} of" in said.lower()
     assert shown.answer.value.count("<tr") == 7
     assert shown.evidence.shown["picture"].startswith(b"\xff\xd8")
     assert shown.evidence.shown["names"][shown.evidence.first] == BY_CODE[found.diagnosis].name
@@ -231,8 +231,9 @@ def test_a_bundle_without_doubt_shows_neither_verdict_nor_cases(bare, picture):
     assert not is_shown(shown.sensitivity)
     assert shown.cases.value == ""
     assert shown.answer.value.count("<tr") == 7
-    for absent in ("nine of ten", "learnt from", "alert", "uspicious", "threshold"):
+    for absent in ("nine of ten", "learnt from", "alert", "uspicious", "above", "below"):
         assert absent not in shown.answer.value
+    assert "No threshold for this prior." in shown.answer.value
     assert shown._table()[2].splitlines()[1].startswith("lesion.jpg,")
     assert "<h1>Skin lesion report" in shown._report()[2]
 
@@ -243,52 +244,62 @@ def test_the_page_says_what_it_is_not_and_where_pictures_go(shown):
     assert "nothing is written" in text
 
 
-def test_the_prevalence_changes_the_odds_and_never_the_verdict(shown, picture, classifier):
+def test_the_prevalence_changes_the_odds_and_a_threshold_holds_for_one_alone(shown, picture):
     send(shown, ("lesion.jpg", picture))
-    verdicts, malignancies = set(), {}
-    for name in reading.PREVALENCES:
+    malignancies = {}
+    for name in (priors.BALANCED, priors.CLINIC, priors.SCREENING):
         shown.prevalence.value = name
         told = shown.opinion(shown.opened)
-        verdicts.add(told.verdict)
-        malignancies[name] = told.prediction.malignancy
+        malignancies[name] = told.verdict.malignancy
         said = words(shown.answer.value)
-        assert percent(told.prediction.malignancy) in said
-        assert reading.PREVALENCES[name][0] in said
-    assert malignancies["Balanced"] > malignancies["Specialist clinic"] > malignancies["Screening"]
-    assert len(verdicts) == 1
-    trained = classifier.predict(picture, prior="training")
-    assert malignancies["Specialist clinic"] == pytest.approx(trained.malignancy)
+        assert told.verdict.percents[0] in said
+        assert shown.opinion(shown.opened).prior.source in said
+        assert ("No threshold for this prior." in said) == (name != priors.CLINIC)
+        assert is_shown(shown.sensitivity) == (name == priors.CLINIC)
+    assert list(malignancies.values()) == sorted(malignancies.values(), reverse=True)
 
 
-def test_every_prevalence_gives_each_diagnosis_a_share(classifier):
-    eight = replace(classifier.description, diagnoses=(*classifier.description.diagnoses, "SCC"))
-    for name in reading.PREVALENCES:
-        prior = reading.prior_of(name, eight)
-        assert isinstance(prior, str) or set(prior) == set(eight.diagnoses)
-    assert sum(reading.PREVALENCES["Screening"][1].values()) == pytest.approx(100)
+def test_what_the_page_offers_python_offers_by_the_same_name(shown, picture, classifier):
+    send(shown, ("lesion.jpg", picture))
+    assert shown.prevalence.value == priors.DEFAULT
+    for _, name in shown.prevalence.options:
+        shown.prevalence.value = name
+        told = shown.opinion(shown.opened).prediction.probabilities
+        assert told == pytest.approx(classifier.predict(picture, prior=name).probabilities)
 
 
 def test_a_higher_sensitivity_calls_more_suspicious(shown, familiar, classifier):
-    found = reading.sensitivities(classifier.description)
-    assert found == [value for _, value in shown.sensitivity.options] == [0.90, 0.95, 0.98]
-    told = [reading.opinion(familiar.reading, classifier, "Balanced", s).verdict for s in found]
-    assert told[0].threshold > told[1].threshold > told[2].threshold
-    for verdict, sensitivity in zip(told, found, strict=True):
-        assert verdict.above == (verdict.malignancy >= verdict.threshold)
-        assert verdict.measured[0] == 1490
-        assert abs(verdict.measured[1] - sensitivity) < 0.05
+    found = [value for _, value in shown.sensitivity.options]
+    assert found == [0.90, 0.95, 0.98]
+    told = [reading.opinion(familiar.reading, classifier, sensitivity=aim) for aim in found]
+    thresholds = [each.verdict.threshold for each in told]
+    assert thresholds == sorted(thresholds, reverse=True)
+    for each, sensitivity in zip(told, found, strict=True):
+        verdict = each.verdict
+        assert verdict.suspicious == (verdict.malignancy >= verdict.threshold)
+        assert each.found["images"] == 1490
+        assert abs(each.found["sensitivity"]["value"] - sensitivity) < 0.05
 
 
-@pytest.mark.parametrize("above", [True, False])
-def test_the_verdict_in_words(familiar, above):
-    verdict = reading.Verdict(above, 0.5, 0.2, 0.95, (1490, 0.915, 0.768))
-    said = words(answer.verdict_html(replace(familiar, verdict=verdict)))
-    assert ("▲ Suspicious : in a specialist clinic its malignancy is 50 %" in said) == above
-    assert ("▽ Below the threshold : in a specialist clinic" in said) == (not above)
-    assert ("at or above the 20 %" if above else "under the 20 %") in said
-    assert ("it may still be malignant" in said) == (not above)
-    assert "to find 95 % of malignant lesions" in said
-    assert "Of 1,490 test images it called 91.5 % of the malignant and 23.2 % of the benign" in said
+@pytest.mark.parametrize("suspicious", [True, False])
+def test_the_verdict_in_words(familiar, suspicious):
+    kind = "above threshold" if suspicious else "below threshold"
+    verdict = Verdict(suspicious, 0.5, 0.2, 0.95, kind)
+    measured = {"images": 1490, "sensitivity": {"value": 0.915}, "specificity": {"value": 0.768}}
+    said = words(answer.verdict_html(replace(familiar, verdict=verdict, found=measured)))
+    assert said.startswith("Malignant or a precursor: 50 %")
+    assert ("▲ Above threshold of 20 %, which aims" in said) == suspicious
+    assert ("▽ Below threshold of 20 %, which aims" in said) == (not suspicious)
+    assert ("It may still be malignant" in said) == (not suspicious)
+    assert "find 95 % of malignant lesions" in said
+    assert "On 1,490 test images this threshold called 91.5 % of the malignant lesions and" in said
+    assert "23.2 % of the benign ones suspicious." in said
+
+
+def test_a_number_beside_its_threshold_has_the_digits_that_tell_them_apart():
+    assert Verdict(False, 0.0659, 0.0661, 0.95, "").percents == ("6.59 %", "6.61 %")
+    assert Verdict(True, 0.4, 0.0661, 0.95, "").percents == ("40 %", "7 %")
+    assert Verdict(False, 0.0004, 0.0032, 0.95, "").percents == ("<0.1 %", "0.3 %")
 
 
 def test_several_files_give_a_table_the_most_malignant_first(shown):
@@ -296,7 +307,7 @@ def test_several_files_give_a_table_the_most_malignant_first(shown):
     send(shown, *files[:2], ("broken.jpg", b"no picture"), *files[2:])
     rows = shown.overview.rows
     assert sorted(row["name"] for row in rows) == [name for name, _ in files]
-    order = [shown.opinion(row["number"]).prediction.malignancy for row in rows]
+    order = [shown.opinion(row["number"]).verdict.malignancy for row in rows]
     assert order == sorted(order, reverse=True)
     assert all(row["thumbnail"].startswith(b"\xff\xd8") for row in rows)
     assert "broken.jpg" in shown.refused.value
@@ -338,7 +349,7 @@ def test_the_examples_are_drawings_and_say_so(shown):
     for _ in range(len(page.EXAMPLES) + 1):
         shown.upload._handle_custom_msg({"event": "example"}, [])
         told = shown.opinion(shown.opened)
-        seen.append((told.reading.name, told.reading.strange, told.prediction.diagnosis))
+        seen.append((told.reading.name, told.prediction.unfamiliar, told.prediction.diagnosis))
         assert "a drawing, no patient" in shown.answer.value
     assert [strange for _, strange, _ in seen] == [False, False, False, True, False]
     assert [code for *_, code in seen[:3]] == [code for code, _ in page.EXAMPLES[:3]]
@@ -429,7 +440,7 @@ def test_a_setting_changes_what_is_said_and_sends_no_picture_again(shown, pictur
     before = shown.evidence.shown
     sent = []
     shown.evidence.observe(lambda change: sent.append(change["name"]))
-    shown.prevalence.value = "Screening"
+    shown.prevalence.value = priors.SCREENING
     told = shown.opinion(shown.opened)
     assert set(sent) - {"first"} == {"probabilities"}
     assert shown.evidence.shown == before
@@ -505,7 +516,7 @@ def test_what_is_kept_of_a_file_has_no_metadata(classifier):
 
 def test_the_report_holds_everything_and_asks_no_host(shown, picture):
     send(shown, ("lesion.jpg", picture))
-    shown.prevalence.value = "Screening"
+    shown.prevalence.value = priors.SCREENING
     name, kind, text = shown._report()
     told = shown.opinion(shown.opened)
     assert name.endswith(".html")
@@ -514,10 +525,11 @@ def test_the_report_holds_everything_and_asks_no_host(shown, picture):
     for wanted in (
         "lesion.jpg",
         answer.conclusion(told.prediction),
-        percent(told.prediction.malignancy),
-        reading.PREVALENCES["Screening"][0],
+        told.verdict.percents[0],
+        "No threshold for this prior.",
+        told.prior.source,
         "Model ham10000_lite0 (trained at",
-        "program 0.1.0",
+        "program 0.2.0",
         "Not a medical device",
         "Border",
         "Most similar confirmed cases",
@@ -539,13 +551,16 @@ def test_the_table_as_csv(shown, picture):
     assert {row["file"] for row in rows} == {"'=1+1.jpg", "house, old.jpg"}
     for row, number in zip(rows, (each["number"] for each in shown.overview.rows), strict=True):
         told = shown.opinion(number)
-        if told.reading.strange:
-            assert row["diagnosis"] == row["malignant or precursor"] == row["suspicious"] == ""
+        if told.prediction.unfamiliar:
+            assert row["diagnosis"] == row["malignant or precursor"] == row["threshold"] == ""
             assert "unlike" in row["warnings"]
         else:
             assert row["diagnosis"] == told.prediction.diagnosis
             malignancy = float(row["malignant or precursor"])
-            assert malignancy == pytest.approx(told.prediction.malignancy, abs=1e-4)
+            assert malignancy == pytest.approx(told.verdict.malignancy, abs=1e-6)
+            assert float(row["threshold"]) == pytest.approx(told.verdict.threshold, abs=1e-6)
+            assert row["prior"] == priors.CLINIC
+        assert row["verdict"] == told.verdict.words
         assert sum(float(row[code]) for code in told.prediction.probabilities) == pytest.approx(
             1, abs=1e-3
         )
@@ -673,10 +688,3 @@ def test_a_page_that_is_there_leaves_no_trace(shown):
     shown.upload._handle_custom_msg({"event": "ready"}, [])
     assert shown.readings == {}
     assert shown.refused.value == ""
-
-
-def test_opinions_without_a_verdict(familiar, bare):
-    told = reading.opinion(familiar.reading, bare, "Balanced", None)
-    assert isinstance(told, Opinion)
-    assert told.verdict is None
-    assert "threshold" not in answer.verdict_html(told)

@@ -16,7 +16,7 @@ from pictures import encoded, lesion
 
 from skin_cancer import ArchiveError, Classifier, ClusterError, batch
 
-SETTINGS = ["model", "graph", "views", "prior"]
+SETTINGS = ["model", "graph", "views", "prior", "sensitivity"]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_rows_are_what_the_classifier_says(local, archive, tmp_path):
         assert tuple(row["prediction_set"]) == found.prediction_set
         assert row["unfamiliarity"] == found.unfamiliarity
         assert list(row["quality"]) == list(found.quality)
-        assert [row[name] for name in SETTINGS[1:]] == ["int8", 2, "training"]
+        assert [row[name] for name in SETTINGS[1:]] == ["int8", 2, "training", 0.95]
         assert row["model"].startswith("ham10000_lite0 ")
 
 

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import shell
 from pictures import lesion
 
-from skin_cancer import bundle, evaluation, explanation
+from skin_cancer import bundle, bundle_writer, evaluation, explanation, priors
 from skin_cancer.classifier import Classifier
 from skin_cancer.errors import BundleError
 from skin_cancer.imaging import centre_square
@@ -68,7 +69,7 @@ def test_a_missing_file_is_refused_by_name(copy, name):
     ("change", "words"),
     [
         (lambda content: content.update(schema_version=99), "schema version 99"),
-        (lambda content: content.pop("prior"), r"bundle.json in the bundle .* is not the file"),
+        (lambda content: content.pop("priors"), r"bundle.json in the bundle .* is not the file"),
         (lambda content: content["diagnoses"].reverse(), r"bundle.json in the bundle"),
         (lambda content: content.update(input_size=128), r"bundle.json in the bundle"),
         (lambda content: content.update(sha256=None), r"bundle.json is damaged"),
@@ -92,7 +93,7 @@ def test_a_description_that_is_no_json_is_refused(copy, text):
 
 def test_writing_replaces_the_bundle_and_its_card(copy):
     description = dataclasses.replace(bundle.read(copy), name="another")
-    bundle.write(copy, description, copy)
+    bundle_writer.write(copy, description, copy)
     assert bundle.read(copy) == description
     assert (copy / bundle.CARD).read_text().startswith("# another")
     assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
@@ -101,11 +102,11 @@ def test_writing_replaces_the_bundle_and_its_card(copy):
 def test_a_bundle_to_be_measured_needs_no_keras_model(copy, tmp_path):
     description = bundle.read(copy)
     (copy / bundle.KERAS_MODEL).unlink()
-    bundle.write(tmp_path / "without", description, copy)
+    bundle_writer.write(tmp_path / "without", description, copy)
     assert Classifier.load(tmp_path / "without").description == description
     with pytest.raises(BundleError, match=r"has no model\.keras, which gradients"):
         explanation.load_network(tmp_path / "without")
-    bundle.write(tmp_path / "without", description, tmp_path / "without")
+    bundle_writer.write(tmp_path / "without", description, tmp_path / "without")
     assert bundle.read(tmp_path / "without") == description
 
 
@@ -126,6 +127,79 @@ def test_tables_and_figures_are_kept_checked_and_shown_in_the_card(copy):
         bundle.read(copy)
 
 
+def test_what_thresholds_found_is_kept_as_numbers(copy):
+    points = pd.DataFrame(
+        {
+            "threshold": [0.25],
+            **{f"sensitivity{end}": [v] for end, v in (("", 0.9), (", low", 0.8), (", high", 1.0))},
+            **{f"specificity{end}": [v] for end, v in (("", 0.7), (", low", 0.6), (", high", 0.8))},
+        },
+        index=[0.95],
+    )
+    title = "HAM10000, holdout"
+    found = {priors.CLINIC: evaluation.found_at(points, "COMMAND")}
+    kept = bundle.read(copy).metrics[title]
+    evaluation.save(copy, {**kept, "title": title, "thresholds": found})
+    told = bundle.read(copy).found_at(priors.CLINIC, 0.95)
+    assert told["images"] == kept["images"]
+    assert told["sensitivity"] == {"value": 0.9, "low": 0.8, "high": 1.0}
+    assert told["specificity"]["value"] == 0.7
+    assert bundle.read(copy).found_at(priors.SCREENING, 0.95) is None
+    card = (copy / bundle.CARD).read_text()
+    assert "| 0.950 | 0.250 | 0.900 (0.800 to 1.000) | 0.700 (0.600 to 0.800) |" in card
+
+
+def as_schema_3(folder):
+    """Rewrite the description of a bundle as version 0.1 of the program wrote it."""
+
+    def text(cell):
+        if cell is None:
+            return "-"
+        if isinstance(cell, dict):
+            return "{value:.3f} ({low:.3f} to {high:.3f})".format(**cell)
+        return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+
+    content = json.loads((folder / bundle.DESCRIPTION).read_text())
+    content |= {"schema_version": 3, "prior": content.pop("priors")["training"]["shares"]}
+    content["doubt"]["malignancy"] = content["doubt"].pop("thresholds")["clinic"]
+    for measured in content["metrics"].values():
+        thresholds = measured.pop("thresholds", None)
+        for table in measured["tables"].values():
+            table["rows"] = [[text(cell) for cell in row] for row in table["rows"]]
+        if thresholds:
+            columns = ["aimed at", "threshold", "sensitivity", "sensitivity, low"]
+            columns += ["sensitivity, high", "specificity", "specificity, low", "specificity, high"]
+            rows = [
+                [point["aimed at"], point["threshold"]]
+                + [point[n][e] for n in ("sensitivity", "specificity") for e in point[n]]
+                for point in thresholds["clinic"]["points"]
+            ]
+            measured["tables"]["Malignant or precursor, thresholds set on other images"] = {
+                "columns": columns,
+                "rows": [[text(cell) for cell in row] for row in rows],
+                "command": thresholds["clinic"]["command"],
+            }
+    for table in content["studies"].values():
+        table["rows"] = [[text(cell) for cell in row] for row in table["rows"]]
+    content["sha256"][bundle.DESCRIPTION] = bundle.content_sha256(content)
+    (folder / bundle.DESCRIPTION).write_text(json.dumps(content))
+
+
+def test_a_bundle_of_the_schema_before_is_brought_up_by_a_command_and_keeps_its_figures(copy):
+    before, card = bundle.read(copy), (copy / bundle.CARD).read_text()
+    as_schema_3(copy)
+    with pytest.raises(BundleError, match=r"schema version 3.*python -m skin_cancer.bundle_writer"):
+        bundle.read(copy)
+    done = shell("bundle_writer", str(copy))
+    assert done.returncode == 0, done.stderr
+    assert bundle.read(copy) == before
+    assert (copy / bundle.CARD).read_text() == card
+    again = shell("bundle_writer", str(copy))
+    assert again.returncode == 1
+    assert "schema version 4" in again.stderr
+    assert bundle.read(copy) == before
+
+
 def test_nothing_is_added_to_measures_that_are_not_there(copy):
     with pytest.raises(BundleError, match="no measures of ISIC 2018, test"):
         evaluation.illustrate(copy, "ISIC 2018, test", "COMMAND", {}, {})
@@ -134,7 +208,7 @@ def test_nothing_is_added_to_measures_that_are_not_there(copy):
 def test_a_failed_write_keeps_the_old_bundle(copy, tmp_path):
     before = bundle.read(copy)
     with pytest.raises(BundleError, match="cannot be written"):
-        bundle.write(copy, before, tmp_path / "no such files")
+        bundle_writer.write(copy, before, tmp_path / "no such files")
     assert bundle.read(copy) == before
     assert [path.name for path in copy.parent.iterdir()] == ["bundle"]
 
@@ -149,7 +223,7 @@ def test_a_failed_exchange_brings_the_old_bundle_back(copy, monkeypatch):
     rename = Path.rename
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
     with pytest.raises(BundleError, match="cannot be written"):
-        bundle.write(copy, before, copy)
+        bundle_writer.write(copy, before, copy)
     assert bundle.read(copy) == before
 
 
@@ -211,7 +285,7 @@ def poisoned(folder, tmp_path, name, content):
     """A bundle in which someone put another file and wrote the checksums anew."""
     files = shutil.copytree(folder, tmp_path / "files")
     (files / name).write_bytes(content)
-    bundle.write(tmp_path / "poisoned", bundle.read(folder), files)
+    bundle_writer.write(tmp_path / "poisoned", bundle.read(folder), files)
     return tmp_path / "poisoned"
 
 

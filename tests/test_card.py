@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from skin_cancer import bundle, card
+from skin_cancer import bundle, card, priors
 
 SECTIONS = [
     "Model details",
@@ -25,10 +25,12 @@ DOUBT = {
         "coverage": 0.9,
         "thresholds": {code: 0.1 + i / 100 for i, code in enumerate(CODES)},
     },
-    "malignancy": [
-        {"sensitivity": 0.9, "threshold": 0.3217},
-        {"sensitivity": 0.98, "threshold": 0.0456},
-    ],
+    "thresholds": {
+        "clinic": [
+            {"sensitivity": 0.9, "threshold": 0.3217},
+            {"sensitivity": 0.98, "threshold": 0.0456},
+        ]
+    },
     "images": 8525,
     "unfamiliarity": {"scale": {}, "threshold": 4.0, "step": 1.0},
 }
@@ -108,7 +110,7 @@ def test_with_doubt_it_says_how_far_an_answer_can_be_trusted(shipped):
     text_of_fold = plain(written(shipped, doubt=DOUBT, training=kept))
     assert "predictions of this network, or of networks of the same kind" in text_of_fold
     assert "\n| MEL | 0.100 |\n| NV | 0.110 |\n" in whole
-    assert "\n| 0.90 | 0.322 |\n| 0.98 | 0.046 |\n" in whole
+    assert "\n| clinic | 0.90 | 0.322 |\n| clinic | 0.98 | 0.046 |\n" in whole
     assert "in 90 % of the lesions of each diagnosis" in text
     assert "One in a hundred training images is above 0.5" in text
     assert "64 numbers (float16)" in text
@@ -119,7 +121,9 @@ def test_with_doubt_it_says_how_far_an_answer_can_be_trusted(shipped):
 def test_a_model_of_drawings_speaks_of_no_patients_data(shipped, doubt):
     training = trained_as(shipped, {"start_weights": "random"}, dataset="synthetic sample")
     del training["starts"]
-    text = plain(written(shipped, training=training, metrics={}, studies={}, doubt=doubt))
+    changes = {"training": training, "metrics": {}, "studies": {}, "doubt": doubt}
+    changes["priors"] = priors.of_training(shipped.prior, "synthetic sample")
+    text = plain(written(shipped, **changes))
     assert "lesions of the synthetic sample" in text
     assert "HAM10000" not in text
     assert "CC BY-NC" not in text

@@ -6,7 +6,17 @@ import pytest
 from conftest import shell
 from pictures import encoded, lesion
 
-from skin_cancer import BundleError, Classifier, bundle, calibration, dataset, doubt, quality
+from skin_cancer import (
+    BundleError,
+    Classifier,
+    bundle,
+    bundle_writer,
+    calibration,
+    dataset,
+    doubt,
+    priors,
+    quality,
+)
 from skin_cancer.diagnoses import ISIC_2018
 from skin_cancer.doubt import Doubt
 from skin_cancer.errors import TrainingError
@@ -14,6 +24,7 @@ from skin_cancer.training import PREDICTIONS
 
 CODES = [diagnosis.code for diagnosis in ISIC_2018]
 PRIOR = np.array([0.11, 0.67, 0.05, 0.03, 0.11, 0.01, 0.02])
+NAMED = priors.of_training(dict(zip(CODES, PRIOR.tolist(), strict=True)), "HAM10000")
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +38,11 @@ def drawn_answers(images=20_000, sureness=1.0, seed=0):
     truth = rng.choice(7, images, p=PRIOR)
     logits = rng.normal(0, 1, (images, 7)) + 2.5 * np.eye(7)[truth]  # Bayes: balanced log odds
     natural = 2.5 * logits + np.log(PRIOR)
-    return calibration.softmax(sureness * natural - np.log(PRIOR)), truth
+    return priors.softmax(sureness * natural - np.log(PRIOR)), truth
 
 
 def under_training_prior(probabilities, temperature=1.0):
-    return calibration.softmax((np.log(probabilities) + np.log(PRIOR)) / temperature)
+    return priors.softmax((np.log(probabilities) + np.log(PRIOR)) / temperature)
 
 
 def mean_surprise(probabilities, truth):
@@ -41,7 +52,7 @@ def mean_surprise(probabilities, truth):
 def test_calibration_takes_back_what_is_too_sure():
     fair, truth = drawn_answers()
     sure, _ = drawn_answers(sureness=2.0)
-    temperature = calibration.fit(sure, truth, CODES, PRIOR)["temperature"]
+    temperature = calibration.fit(sure, truth, NAMED)["temperature"]
     assert temperature == pytest.approx(2, abs=0.1)
     expected, raw = mean_surprise(under_training_prior(fair), truth), under_training_prior(sure)
     mended = mean_surprise(under_training_prior(sure, temperature), truth)
@@ -51,7 +62,7 @@ def test_calibration_takes_back_what_is_too_sure():
 
 def test_calibrated_answers_stay_as_they_are():
     fair, truth = drawn_answers()
-    assert calibration.fit(fair, truth, CODES, PRIOR)["temperature"] == pytest.approx(1, abs=0.05)
+    assert calibration.fit(fair, truth, NAMED)["temperature"] == pytest.approx(1, abs=0.05)
 
 
 def test_a_temperature_above_one_makes_answers_less_sure():
@@ -65,10 +76,10 @@ def sets_of(fitted, probabilities):
 
 
 def test_sets_hold_nine_in_ten_of_each_diagnosis():
-    fitted = calibration.fit(*drawn_answers(), CODES, PRIOR)
+    fitted = calibration.fit(*drawn_answers(), NAMED)
     probabilities, truth = drawn_answers(seed=1)
     natural = under_training_prior(probabilities, fitted["temperature"])
-    sets = sets_of(fitted, calibration.softmax(np.log(natural / PRIOR)))
+    sets = sets_of(fitted, priors.softmax(np.log(natural / PRIOR)))
     held = np.array([CODES[t] in members for t, members in zip(truth, sets, strict=True)])
     for i in range(7):
         assert held[truth == i].mean() == pytest.approx(0.9, abs=0.05)
@@ -86,16 +97,16 @@ def test_a_set_is_never_empty_and_the_most_probable_comes_first():
 def test_too_few_cases_of_a_diagnosis_make_it_a_member_of_every_set():
     probabilities, truth = drawn_answers(images=300)
     few = np.flatnonzero(truth != 5).tolist() + np.flatnonzero(truth == 5)[:2].tolist()
-    fitted = calibration.fit(probabilities[few], truth[few], CODES, PRIOR)
+    fitted = calibration.fit(probabilities[few], truth[few], NAMED)
     assert fitted["sets"]["thresholds"]["DF"] == 0
 
 
 def test_thresholds_find_the_share_of_malignant_lesions_that_they_promise():
-    fitted = calibration.fit(*drawn_answers(), CODES, PRIOR)
+    fitted = calibration.fit(*drawn_answers(), NAMED)
     probabilities, truth = drawn_answers(seed=1)
     natural = under_training_prior(probabilities, fitted["temperature"])
     score = natural[:, [0, 2, 3]].sum(axis=1)[np.isin(truth, [0, 2, 3])]
-    for row in fitted["malignancy"]:
+    for row in fitted["thresholds"][priors.CLINIC]:
         assert (score >= row["threshold"]).mean() == pytest.approx(row["sensitivity"], abs=0.02)
 
 
@@ -133,12 +144,12 @@ def test_a_bundle_without_its_reference_is_refused(fitted_bundle, tmp_path):
     for name in bundle.GRAPHS.values():
         (tmp_path / name).write_bytes((fitted_bundle / name).read_bytes())
     with pytest.raises(BundleError, match="reference"):
-        bundle.write(tmp_path / "bundle", description, tmp_path)
+        bundle_writer.write(tmp_path / "bundle", description, tmp_path)
 
 
 def test_a_bundle_without_doubt_still_answers(fitted_bundle, tmp_path, picture):
     plain = dataclasses.replace(bundle.read(fitted_bundle), doubt={})
-    bundle.write(tmp_path / "plain", plain, fitted_bundle)
+    bundle_writer.write(tmp_path / "plain", plain, fitted_bundle)
     found = Classifier.load(tmp_path / "plain").predict(picture)
     assert found.prediction_set == ()
     assert found.unfamiliarity is None

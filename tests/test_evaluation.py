@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from skin_cancer import Classifier, bundle, card, dataset, evaluation, metrics, strangers
+from skin_cancer import Classifier, bundle, card, dataset, evaluation, metrics, priors, strangers
 from skin_cancer.augmentation import DISTORTIONS
 from skin_cancer.doubt import Case
 from skin_cancer.errors import BundleError, DatasetError
@@ -113,12 +113,6 @@ def test_measures_can_be_stored_and_shown():
     assert text.startswith("### TITLE")
     assert f"{balanced(measured)['value']:.3f}" in text
     assert text.count("| **") == 7
-
-
-def test_another_prior_weighs_the_probabilities_anew():
-    probabilities = np.array([[0.5, 0.5], [0.2, 0.8]])
-    shifted = metrics.reweighted(probabilities, {"MEL": 0.25, "NV": 0.75})
-    assert shifted == pytest.approx(np.array([[0.25, 0.75], [1 / 13, 12 / 13]]))
 
 
 def test_calibration_error_of_answers_that_are_as_sure_as_right():
@@ -256,7 +250,9 @@ def test_melanoma_against_nevus_does_not_depend_on_prior_or_other_diagnoses():
     rows = truth < 2
     odds = probabilities[rows, 0] / probabilities[rows, 1]
     assert found["value"] == pytest.approx(roc_auc_score(truth[rows] == 0, odds))
-    shifted = metrics.reweighted(probabilities, dict.fromkeys(CODES, 1.0) | {"NV": 9.0})
+    shifted = priors.reweighted(
+        probabilities, priors.balanced(CODES), dict.fromkeys(CODES, 1.0) | {"NV": 9.0}
+    )
     assert metrics.melanoma_against_nevus(table, shifted, CODES) == pytest.approx(found)
 
 

@@ -10,7 +10,7 @@ from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
 from tf_keras_vis.saliency import Saliency
 from tf_keras_vis.scorecam import Scorecam
 
-from skin_cancer import bundle, explanation, imaging
+from skin_cancer import bundle, bundle_writer, explanation, imaging
 from skin_cancer.classifier import Classifier
 from skin_cancer.errors import BundleError
 from skin_cancer.network import build_network
@@ -222,12 +222,12 @@ def test_a_faithful_heatmap_deletes_early_and_inserts_early():
 
 
 def test_curves_follow_the_probability(network):
-    prior = np.array([0.8, 0.2])
+    prior = {"MEL": 0.8, "NV": 0.2}
     score = explanation.probability(network, TARGET, prior)
     curve = explanation.deletion(score, PICTURE, PICTURE.mean(axis=-1), steps=4)
     logits = network.predict(PICTURE[None], verbose=0)[0]
     assert curve.shape == (5,)
-    weights = np.exp(logits) / prior
+    weights = np.exp(logits) / list(prior.values())
     assert curve[0] == pytest.approx(weights[TARGET] / weights.sum(), rel=1e-5)
 
 
@@ -318,6 +318,6 @@ def test_a_model_that_keras_cannot_load_is_named(tmp_path):
     description = dataclasses.replace(
         bundle.read(bundle.DEFAULT_BUNDLE), metrics={}, studies={}, doubt={}
     )
-    bundle.write(tmp_path / "bundle", description, tmp_path)
+    bundle_writer.write(tmp_path / "bundle", description, tmp_path)
     with pytest.raises(BundleError, match=r"cannot load .*model\.keras"):
         explanation.load_network(tmp_path / "bundle")

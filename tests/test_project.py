@@ -196,10 +196,10 @@ def test_notebook_is_a_few_thin_cells():
 
 def test_modules_import_only_from_those_above_them():
     order = [
-        *("errors", "diagnoses", "imaging", "lesion", "quality", "card", "bundle", "doubt"),
+        *("errors", "diagnoses", "priors", "imaging", "lesion", "quality", "bundle", "doubt"),
         *("classifier", "sample", "app/reading", "app/answer", "app/report", "app/live"),
         *("app/upload", "app/evidence", "app/overview", "app/save", "app/page", "kernels"),
-        *("download", "dataset", "augmentation", "config"),
+        *("download", "dataset", "augmentation", "config", "card", "bundle_writer"),
         *("calibration", "batches", "network", "training", "metrics", "strangers"),
         *("evaluation", "recipe"),
         *("explanation", "figures", "batch", "benchmarks", "notebook", "sweep"),

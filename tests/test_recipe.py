@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skin_cancer import bundle, dataset, evaluation, metrics, recipe
+from skin_cancer import bundle, bundle_writer, card, dataset, evaluation, metrics, recipe
 from skin_cancer.classifier import Classifier
 from skin_cancer.config import TrainingConfig
 from skin_cancer.errors import TrainingError
@@ -65,8 +65,8 @@ def test_trainings_are_compared_with_the_first_of_their_kind(ham10000, tmp_path,
     assert gain["value"] == pytest.approx(1 - base)
     assert gain["low"] > 0
     assert found["gain"].isna().tolist() == [True, True, False]
-    assert recipe.as_text(found, "screening")["gain"].tolist()[:2] == ["-", "-"]
-    assert "gain" not in recipe.as_text(found.head(2), "folds")
+    assert recipe.shown(found, "screening")["gain"].map(card.cell).tolist()[:2] == ["-", "-"]
+    assert "gain" not in recipe.shown(found.head(2), "folds")
 
 
 def test_the_sources_end_in_their_mean(ham10000, tmp_path, monkeypatch):
@@ -76,10 +76,10 @@ def test_the_sources_end_in_their_mean(ham10000, tmp_path, monkeypatch):
     for (name, _), part in zip(recipe.sources().items(), half, strict=True):
         predictions(tmp_path, name, part, 0.5, seed=len(name))
     found = recipe.compare(recipe.sources(), tmp_path, table)
-    shown = recipe.as_text(found, "sources")
+    shown = recipe.shown(found, "sources")
     mean = found["melanoma against nevus"].map(lambda cell: cell["value"]).mean()
-    assert shown.iloc[-1]["melanoma against nevus"] == f"{mean:.3f}"
-    assert len(recipe.as_text(found, "screening")) == len(found)
+    assert shown.iloc[-1]["melanoma against nevus"] == pytest.approx(mean)
+    assert len(recipe.shown(found, "screening")) == len(found)
 
 
 def test_nothing_finished(ham10000, tmp_path):
@@ -221,7 +221,7 @@ def test_what_ships_carries_the_figures_of_its_twin(tiny_run, tmp_path):
         folder = shutil.copytree(tiny_run / "bundle", tmp_path / name / "bundle")
         described = bundle.read(folder)
         described.training["recipe"]["holdout"] = holdout
-        bundle.write(folder, described, folder)
+        bundle_writer.write(folder, described, folder)
     twin = tmp_path / "measured" / "bundle"
     measures = bundle.read(bundle.DEFAULT_BUNDLE).metrics[evaluation.HOLDOUT]
     plain = {k: v for k, v in measures.items() if k not in ("network", "tables", "figures")}

@@ -12,7 +12,15 @@ import pytest
 from conftest import ROOT, TINY, shell
 from pictures import write_isic2019
 
-from skin_cancer import Classifier, DatasetError, TrainingError, bundle, dataset, training
+from skin_cancer import (
+    Classifier,
+    DatasetError,
+    TrainingError,
+    bundle,
+    bundle_writer,
+    dataset,
+    training,
+)
 from skin_cancer.batches import crop_size
 from skin_cancer.config import TrainingConfig
 from skin_cancer.training import CHECKPOINT
@@ -240,7 +248,7 @@ def test_training_can_start_from_the_mean_of_bundles(tiny_run, tmp_path):
     saved = keras.models.load_model(folders[1] / bundle.KERAS_MODEL, compile=False)
     saved.set_weights([weight + 1 for weight in saved.get_weights()])
     saved.save(folders[1] / bundle.KERAS_MODEL)
-    bundle.write(folders[1], bundle.read(folders[0]), folders[1])
+    bundle_writer.write(folders[1], bundle.read(folders[0]), folders[1])
     one, mean = (
         training.start_network(TrainingConfig(start_weights=start), 7).get_weights()
         for start in (str(folders[0]), ",".join(map(str, folders)))

@@ -3,7 +3,7 @@
 import html
 import math
 
-from skin_cancer.app.reading import PREVALENCES, Opinion, Reading
+from skin_cancer.app.reading import Opinion, Reading
 from skin_cancer.bundle import Description
 from skin_cancer.classifier import DISCLAIMER, Prediction
 from skin_cancer.classifier import percent as plain_percent
@@ -18,7 +18,7 @@ ARCHIVE = "https://api.isic-archive.com/images/"
 def answer_html(opinion: Opinion) -> str:
     """Return reasons for doubt, diagnosis, verdict, bars, meaning and how sure it is as HTML."""
     reading, prediction = opinion.reading, opinion.prediction
-    strange = reading.strange
+    strange = prediction.unfamiliar
     return f"""
 <section class="sc-answer{" sc-strange" if strange else ""}" aria-label="Result">
   <p class="sc-small">{html.escape(reading.name)}</p>
@@ -29,7 +29,7 @@ def answer_html(opinion: Opinion) -> str:
   {"" if strange else f"<p>{html.escape(BY_CODE[prediction.diagnosis].meaning)}</p>"}
   {_set(prediction, strange)}
   {_familiarity(prediction.unfamiliarity)}
-  <p class="sc-small">Assumed: {html.escape(PREVALENCES[opinion.prevalence][0])}
+  <p class="sc-small">Assumed: {html.escape(opinion.prior.source)}
   ({_shares(prediction.prior)}).</p>
   <p class="sc-small">A probability is not certainty: show any lesion that worries you, or that
   changes, to a doctor.</p>
@@ -38,7 +38,7 @@ def answer_html(opinion: Opinion) -> str:
 
 def headline(opinion: Opinion) -> str:
     """Return the answer in one line, as plain text."""
-    return UNKNOWN if opinion.reading.strange else conclusion(opinion.prediction)
+    return UNKNOWN if opinion.prediction.unfamiliar else conclusion(opinion.prediction)
 
 
 def named(prediction: Prediction) -> tuple[str, ...]:
@@ -64,33 +64,33 @@ def conclusion(prediction: Prediction) -> str:
 
 def verdict_html(opinion: Opinion) -> str:
     """Return the malignancy and how it stands to the threshold as HTML."""
-    said = percent(opinion.prediction.malignancy)
-    large = f'<p class="sc-large">Malignant or a precursor: <strong>{said}</strong></p>'
     verdict = opinion.verdict
-    if verdict is None:
-        return large
-    kind, sign, words, place = (
-        ("above", "▲", "Suspicious", "at or above")
-        if verdict.above
-        else ("below", "▽", "Below the threshold", "under")
-    )
-    more = (
-        f": in a specialist clinic its malignancy is {percent(verdict.malignancy)}, {place} the "
-        f"{percent(verdict.threshold)} that are to find {percent(verdict.sensitivity)} of "
-        f"malignant lesions{'.' if verdict.above else '; it may still be malignant.'}"
-    )
-    measured = ""
-    if verdict.measured:
-        images, sensitivity, specificity = verdict.measured
-        measured = (
-            f"Of {images:,} test images it called {sensitivity:.1%} of the malignant and "
-            f"{1 - specificity:.1%} of the benign suspicious.".replace("%", " %")
-        )
+    malignancy, threshold = map(html.escape, verdict.percents)
+    large = f'<p class="sc-large">Malignant or a precursor: <strong>{malignancy}</strong></p>'
+    if verdict.suspicious is None:
+        return f'{large}<p class="sc-verdict">{html.escape(_capital(verdict.words))}.</p>'
+    kind, sign = ("above", "▲") if verdict.suspicious else ("below", "▽")
+    more = "" if verdict.suspicious else " It may still be malignant."
     return f"""{large}
   <p class="sc-verdict sc-{kind}"><strong><span aria-hidden="true">{sign}</span>
-  {words}</strong>{more}</p>
-  <p class="sc-small">Whatever the prevalence, the verdict stays that of a specialist clinic.
-  {measured}</p>"""
+  {_capital(verdict.words)}</strong> of {threshold}, which aims to find
+  {percent(verdict.sensitivity)} of malignant lesions.{more}</p>
+  {_found(opinion.found)}"""
+
+
+def _found(found):
+    if not found:
+        return ""
+    sensitivity, specificity = (found[name]["value"] for name in ("sensitivity", "specificity"))
+    words = (
+        f"On {found['images']:,} test images this threshold called {sensitivity:.1%} of the "
+        f"malignant lesions and {1 - specificity:.1%} of the benign ones suspicious."
+    )
+    return f'<p class="sc-small">{words.replace("%", " %")}</p>'
+
+
+def _capital(words):
+    return words[0].upper() + words[1:]
 
 
 def cases_html(reading: Reading) -> str:
@@ -98,7 +98,7 @@ def cases_html(reading: Reading) -> str:
 
     Nothing if the bundle has none, or if the picture is unlike any of them.
     """
-    if reading.prediction.doubt is None or reading.strange:
+    if reading.prediction.doubt is None or reading.prediction.unfamiliar:
         return ""
     return f"""
 <table class="sc-cases">
@@ -124,7 +124,7 @@ def _case(case):
 
 def measures_html(reading: Reading) -> str:
     """Return the lesion's measures as an HTML table, or why there are none."""
-    if reading.strange:
+    if reading.prediction.unfamiliar:
         return '<p class="sc-small">In a picture of an unknown kind no lesion is outlined.</p>'
     found = reading.measures
     if math.isnan(found["asymmetry"]):

@@ -7,7 +7,6 @@ import anywidget
 import traitlets
 
 from skin_cancer.app.reading import Opinion
-from skin_cancer.classifier import percent
 from skin_cancer.diagnoses import BY_CODE
 
 
@@ -36,7 +35,7 @@ def ranked(opinions: Mapping[int, Opinion]) -> list[int]:
 
     def place(number):
         told = opinions[number]
-        return told.reading.strange, -told.prediction.malignancy
+        return told.prediction.unfamiliar, -told.verdict.malignancy
 
     return sorted(opinions, key=place)
 
@@ -54,17 +53,16 @@ def rows(opinions: Mapping[int, Opinion]) -> list[dict]:
 
 
 def _row(number, opinion):
-    prediction, verdict, strange = opinion.prediction, opinion.verdict, opinion.reading.strange
+    prediction, verdict = opinion.prediction, opinion.verdict
+    strange = prediction.unfamiliar
     doubts = ["unlike the training images"] * strange + list(prediction.quality)
-    said = ""
-    if verdict and not strange:
-        said = "▲ suspicious" if verdict.above else "▽ below the threshold"
+    sign = {True: "▲ ", False: "▽ ", None: ""}[verdict.suspicious]
     return {
         "number": number,
         "thumbnail": opinion.reading.thumbnail,
         "name": opinion.reading.name,
         "diagnosis": "unknown kind" if strange else BY_CODE[prediction.diagnosis].name,
-        "malignancy": "" if strange else percent(prediction.malignancy),
-        "verdict": said,
+        "malignancy": "" if strange else verdict.percents[0],
+        "verdict": "" if strange else sign + verdict.words,
         "doubt": ", ".join(doubts),
     }

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 from IPython import get_ipython
 
-from skin_cancer import sample
+from skin_cancer import priors, sample
 from skin_cancer.app import overview
 from skin_cancer.app.answer import (
     answer_html,
@@ -21,19 +21,11 @@ from skin_cancer.app.answer import (
 from skin_cancer.app.evidence import Evidence
 from skin_cancer.app.live import Live
 from skin_cancer.app.overview import Overview
-from skin_cancer.app.reading import (
-    PREVALENCES,
-    SENSITIVITY,
-    Opinion,
-    Reading,
-    jpeg,
-    opinion,
-    sensitivities,
-)
+from skin_cancer.app.reading import PREVALENCES, Opinion, Reading, jpeg, opinion
 from skin_cancer.app.report import report, table
 from skin_cancer.app.save import Save
 from skin_cancer.app.upload import Upload
-from skin_cancer.classifier import Classifier, percent
+from skin_cancer.classifier import SENSITIVITY, Classifier, percent
 from skin_cancer.errors import ImageError, SkinCancerError
 
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
@@ -93,7 +85,7 @@ class Page:
         self._show()
 
     def _make_parts(self):
-        found = sensitivities(self._classifier.description)
+        aims = self._classifier.description.thresholds(priors.CLINIC) or [SENSITIVITY]
         safe = self._guarded
         self.upload = Upload(
             *map(safe, (self._received, self._refuse, self._draw_example, self._warm_up))
@@ -103,12 +95,12 @@ class Page:
         self.overview = Overview(safe(self._open))
         self.prevalence = widgets.Dropdown(
             description="Prevalence",
-            options=list(PREVALENCES),
+            options=[(words, name) for name, words in PREVALENCES.items()],
         )
         self.sensitivity = widgets.Dropdown(
             description="Threshold",
-            options=[(f"to find {percent(value)} of malignant", value) for value in found],
-            value=SENSITIVITY if SENSITIVITY in found else next(iter(found), None),
+            options=[(f"to find {percent(value)} of malignant", value) for value in aims],
+            value=SENSITIVITY,
         )
         self.answer, self.measures, self.cases = (widgets.HTML() for _ in range(3))
         self.evidence = Evidence()
@@ -119,7 +111,6 @@ class Page:
             control.observe(safe(lambda _change: self._show_and_say()), "value")
 
     def _arranged(self):
-        self.sensitivity.layout.display = None if self.sensitivity.options else "none"
         settings = widgets.HBox([self.prevalence, self.sensitivity]).add_class("sc-settings")
         details = widgets.VBox([self.evidence, self.measures, self.cases]).add_class("sc-details")
         self.result = widgets.Box([self.answer, details]).add_class("sc-result")
@@ -210,6 +201,8 @@ class Page:
 
     def _show(self):
         opinions = {number: self.opinion(number) for number in self.readings}
+        fitted = self._classifier.description.thresholds(self.prevalence.value)
+        self.sensitivity.layout.display = None if fitted else "none"
         with self.overview.hold_sync():
             self.overview.rows = overview.rows(opinions)
             self.overview.opened = self.opened or -1

@@ -6,37 +6,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from skin_cancer import imaging, lesion, quality
-from skin_cancer.bundle import Description
-from skin_cancer.classifier import Classifier, Prediction
-from skin_cancer.doubt import UNFAMILIAR
+from skin_cancer import imaging, lesion, priors, quality
+from skin_cancer.classifier import SENSITIVITY, Classifier, Prediction, Verdict
+from skin_cancer.priors import Prior
 
 SHOWN_SIZE = 768
 THUMBNAIL_SIZE = 72
 
-# What is assumed of the lesions that are looked at: name to sentence and prior. The shares of
-# screening are round numbers of this project, for a crowd without complaints; weights as percent.
+# What a visitor may assume of how frequent the diagnoses are, in words.
 PREVALENCES = {
-    "Balanced": ("all diagnoses equally frequent", "balanced"),
-    "Specialist clinic": (
-        "as in the training images, from two such clinics",
-        "training",
-    ),
-    "Screening": (
-        "people without complaints: mostly nevi, a melanoma among two hundred",
-        {
-            "MEL": 0.5,
-            "NV": 80,
-            "BCC": 1,
-            "AKIEC": 2,
-            "BKL": 14,
-            "DF": 1.2,
-            "VASC": 1,
-            "SCC": 0.3,
-        },
-    ),
+    priors.CLINIC: "Specialist clinic",
+    priors.SCREENING: "Screening",
+    priors.BALANCED: "Balanced",
 }
-SENSITIVITY = 0.95  # of the threshold that a visitor meets first
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +27,7 @@ class Reading:
 
     Attributes:
         name: the file's name, as the visitor's device gave it.
-        prediction: under the balanced prior.
+        prediction: under the default prior.
         square: uint8 RGB (side, side, 3), side at most 768, the part that was read; nothing else of
             the file is kept.
     """
@@ -67,12 +49,6 @@ class Reading:
         for part in ("picture", "thumbnail", "outlines", "measures", "colours"):
             getattr(reading, part)  # what fails does so before the reading is among the others
         return reading
-
-    @property
-    def strange(self) -> bool:
-        """Whether the picture is unlike the training images."""
-        unfamiliarity = self.prediction.unfamiliarity
-        return unfamiliarity is not None and unfamiliarity > UNFAMILIAR
 
     @functools.cached_property
     def picture(self) -> bytes:
@@ -112,31 +88,9 @@ class Reading:
 
     @functools.cached_property
     def _mask(self):
-        if self.strange:
+        if self.prediction.unfamiliar:
             return np.zeros(self._small.shape[:2], bool)
         return lesion.find_lesion(self._small)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a lesion stands to a threshold of malignancy.
-
-    The threshold was fitted under the training prior and is compared there, so that the verdict
-    does not depend on the prevalence.
-
-    Attributes:
-        above: whether the lesion is called suspicious.
-        malignancy: its probability of malignant or precursor under the training prior.
-        threshold: what that is compared with.
-        sensitivity: the share of malignant lesions that the threshold was set to find.
-        measured: images, sensitivity and specificity found on the test images; None if unknown.
-    """
-
-    above: bool
-    malignancy: float
-    threshold: float
-    sensitivity: float
-    measured: tuple[int, float, float] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,64 +100,36 @@ class Opinion:
     Attributes:
         reading: the picture.
         prediction: under the setting's prior.
-        prevalence: a name of `PREVALENCES`.
-        verdict: None if the bundle has no thresholds.
+        verdict: of that prediction, at the setting's sensitivity.
+        prior: what the setting assumes.
+        found: what the threshold found on the test images, as `Description.found_at` returns it.
     """
 
     reading: Reading
     prediction: Prediction
-    prevalence: str
-    verdict: Verdict | None
+    verdict: Verdict
+    prior: Prior
+    found: dict | None
 
 
 def opinion(
-    reading: Reading, classifier: Classifier, prevalence: str, sensitivity: float | None
+    reading: Reading,
+    classifier: Classifier,
+    prior: str = priors.DEFAULT,
+    sensitivity: float = SENSITIVITY,
 ) -> Opinion:
     """Say what a reading means in a setting; the network does not run again.
 
     Args:
         reading: the picture.
         classifier: the one that read it.
-        prevalence: a name of `PREVALENCES`.
-        sensitivity: one of `sensitivities`, or None if the bundle has none.
+        prior: the name of one of the bundle's priors.
+        sensitivity: as for `Prediction.verdict`.
     """
     described = classifier.description
-    prediction = classifier.under(reading.prediction, prior_of(prevalence, described))
-    if sensitivity is None:
-        return Opinion(reading, prediction, prevalence, None)
-    malignancy = classifier.under(reading.prediction, "training").malignancy
-    threshold = _thresholds(described)[sensitivity]
-    measured = _measured(described, sensitivity)
-    verdict = Verdict(malignancy >= threshold, malignancy, threshold, sensitivity, measured)
-    return Opinion(reading, prediction, prevalence, verdict)
-
-
-def prior_of(prevalence: str, described: Description) -> str | dict[str, float]:
-    """Return a prevalence as a prior of `Classifier.predict`."""
-    prior = PREVALENCES[prevalence][1]
-    return prior if isinstance(prior, str) else {code: prior[code] for code in described.diagnoses}
-
-
-def sensitivities(described: Description) -> list[float]:
-    """Return for which sensitivities a bundle has thresholds; empty if for none."""
-    return list(_thresholds(described))
-
-
-def _thresholds(described):
-    fitted = described.doubt.get("malignancy", [])
-    return {each["sensitivity"]: each["threshold"] for each in fitted}
-
-
-def _measured(described, sensitivity):
-    """Return images, sensitivity and specificity of a threshold where the bundle tells them."""
-    for measured in described.metrics.values():
-        for caption, table in measured.get("tables", {}).items():
-            if not caption.startswith("Malignant or precursor, thresholds"):
-                continue
-            for row in (dict(zip(table["columns"], cells, strict=True)) for cells in table["rows"]):
-                if float(row["aimed at"]) == sensitivity:
-                    return measured["images"], float(row["sensitivity"]), float(row["specificity"])
-    return None
+    prediction = classifier.under(reading.prediction, prior)
+    verdict, found = prediction.verdict(sensitivity), described.found_at(prior, sensitivity)
+    return Opinion(reading, prediction, verdict, described.named_prior(prior), found)
 
 
 def jpeg(image: np.ndarray) -> bytes:

@@ -98,8 +98,8 @@ def table(opinions: Iterable[Opinion], description: Description) -> str:
     """
     file = io.StringIO()
     file.write("\N{ZERO WIDTH NO-BREAK SPACE}")  # by which Excel knows UTF-8
-    columns = ["file", "diagnosis", "malignant or precursor", "suspicious", "sensitivity aimed at"]
-    columns += ["prediction set", "unfamiliarity", "warnings", "prevalence"]
+    columns = ["file", "diagnosis", "malignant or precursor", "threshold", "verdict"]
+    columns += ["sensitivity aimed at", "prior", "prediction set", "unfamiliarity", "warnings"]
     writer = csv.writer(file)
     writer.writerow([*columns, *description.diagnoses, "model"])
     writer.writerows(_row(opinion, description) for opinion in opinions)
@@ -107,19 +107,20 @@ def table(opinions: Iterable[Opinion], description: Description) -> str:
 
 
 def _row(opinion, description):
-    prediction, strange = opinion.prediction, opinion.reading.strange
-    verdict = None if strange else opinion.verdict
-    unfamiliarity = prediction.unfamiliarity
+    prediction, verdict = opinion.prediction, opinion.verdict
+    strange, unfamiliarity = prediction.unfamiliar, prediction.unfamiliarity
+    compared = verdict.suspicious is not None
     return [
         _plain(opinion.reading.name),
         "" if strange else prediction.diagnosis,
-        "" if strange else f"{prediction.malignancy:.4f}",
-        {True: "yes", False: "no"}[verdict.above] if verdict else "",
-        verdict.sensitivity if verdict else "",
+        "" if strange else f"{verdict.malignancy:.6f}",
+        f"{verdict.threshold:.6f}" if compared else "",
+        verdict.words,
+        verdict.sensitivity if compared else "",
+        prediction.prior_name,
         "" if strange else " ".join(named(prediction)),
         "" if unfamiliarity is None else f"{unfamiliarity:.4f}",
         " ".join(prediction.warnings),
-        opinion.prevalence,
         *(f"{p:.4f}" for p in prediction.probabilities.values()),
         _version(description),
     ]
