@@ -30,6 +30,12 @@ OPTIONS = (
 )
 WIDE = {"width": 1100, "height": 1000}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+SIZES = {
+    "desktop": {"viewport": {"width": 1280, "height": 900}},
+    "laptop": {"viewport": {"width": 1366, "height": 768}},
+    "phone": PHONE,
+}
+KEYS = {"End": 1, "PageDown": 8, "Space": 8, "ArrowDown": 120}  # and how often it may be pressed
 JPEG = b"\xff\xd8\xff"
 
 pytestmark = [
@@ -121,14 +127,10 @@ def hand_over(tab, event, name, content):
 
 
 def screenshot(tab, name):
-    """Write a picture of the whole page, of which the window may show a part."""
+    """Write an image of the whole page, of which the window may show a part."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     tab.mouse.move(0, 0)
-    window = tab.viewport_size
-    whole = tab.evaluate("document.querySelector('.sc-page')?.scrollHeight ?? 0") + 40
-    tab.set_viewport_size({**window, "height": max(window["height"], whole)})
-    tab.screenshot(path=SCREENSHOTS / f"{name}.png")
-    tab.set_viewport_size(window)
+    tab.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 def assert_accessible(tab):
@@ -166,6 +168,62 @@ def test_a_visitor_reads_a_diagnosis(tab, picture):
     assert shown["y"] == pytest.approx(heat["y"], abs=1)
     assert_accessible(tab)
     screenshot(tab, "answer")
+
+
+def is_in_the_window(tab, button):
+    """Whether a visitor sees it, as it is; Playwright's own click would scroll to it."""
+    box, height = button.bounding_box(), tab.viewport_size["height"]
+    return box["y"] >= 0 and box["y"] + box["height"] <= height
+
+
+def swipe(tab):
+    """Move a finger up the middle of the screen."""
+    finger = tab.context.new_cdp_session(tab)
+
+    def touch(kind, *points):
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    touch("touchStart", {"x": 195, "y": 700})
+    for y in range(690, 90, -20):
+        touch("touchMove", {"x": 195, "y": y})
+    touch("touchEnd")
+
+
+def scrolls_to(tab, button, move, times):
+    """Move again and again until a button is in the window, then return to the top."""
+    assert not is_in_the_window(tab, button)
+    for _ in range(times):
+        move()
+        if is_in_the_window(tab, button):
+            break
+    wait_for(lambda: is_in_the_window(tab, button))
+    tab.keyboard.press("Home")
+    wait_for(lambda: tab.evaluate("scrollY") == 0)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_the_page_scrolls_to_its_last_button(visit, size):
+    with visit(**size) as tab:
+        tab.get_by_role("button", name="Try an example").click()
+        answer_for(tab, "a drawing, no patient")
+        last = tab.get_by_role("button", name="Remove all pictures")
+        tab.get_by_role("heading", level=1).click()  # from now on no button has the keys
+        for key, times in KEYS.items():
+            scrolls_to(tab, last, lambda key=key: tab.keyboard.press(key), times)
+        tab.mouse.move(size["viewport"]["width"] / 2, 400)
+        scrolls_to(tab, last, lambda: tab.mouse.wheel(0, 300), 20)
+        if size is PHONE:
+            scrolls_to(tab, last, lambda: swipe(tab), 10)
+
+
+def test_the_page_is_printed_whole(tab):
+    tab.get_by_role("button", name="Try an example").click()
+    answer_for(tab, "a drawing, no patient")
+    printed = tab.pdf(format="A4")
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 794, "height": 1123})
+    height = tab.evaluate("document.querySelector('footer').getBoundingClientRect().bottom")
+    assert printed.count(b"/Type /Page\n") >= height / 1123 > 1
 
 
 def test_a_photograph_gets_a_warning_above_the_answer(tab):
