@@ -409,8 +409,8 @@ def _in_words(prediction):
     malignancy, threshold = verdict.percents
     if verdict.suspicious is None:
         return f"{malignancy}, {verdict.words}"
-    aim = f"aims at a sensitivity of {percent(verdict.sensitivity)}"
-    return f"{malignancy}, {verdict.words} of {threshold} ({aim})"
+    aim = f"set to find {percent(verdict.sensitivity)} of malignant lesions"
+    return f"{malignancy}, {verdict.words} ({threshold}, {aim})"
 
 
 def percent(probability: float, digits: int = 0) -> str:

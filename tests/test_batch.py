@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import os
 import shutil
 import signal
@@ -124,6 +125,28 @@ def test_other_settings_are_refused_in_the_same_folder(local, archive, tmp_path)
     batch.score(str(archive), output, local)
     with pytest.raises(ArchiveError, match="holds scores with views=1"):
         batch.score(str(archive), output, local, views=8)
+
+
+def test_scores_of_another_schema_are_refused_with_what_to_do(local, archive, tmp_path):
+    output = tmp_path / "scores"
+    batch.score(str(archive), str(output), local)
+    path = output / batch.SETTINGS
+    settings = json.loads(path.read_text())
+    del settings["schema"]  # as version 0.1 wrote them
+    path.write_text(json.dumps(settings))
+    for read in (
+        lambda: batch.read(str(output)),
+        lambda: batch.score(*map(str, (archive, output)), local),
+    ):
+        with pytest.raises(ArchiveError, match=r"schema 1; .* Score the archive again"):
+            read()
+
+
+@pytest.mark.parametrize("wrong", [{"prior": "flat"}, {"sensitivity": 0.5}])
+def test_a_prior_or_sensitivity_that_the_bundle_lacks_is_refused(local, archive, tmp_path, wrong):
+    with pytest.raises(ValueError, match=r"take 'training'|there are 0.9"):
+        batch.score(str(archive), str(tmp_path / "scores"), local, **wrong)
+    assert not (tmp_path / "scores").exists()
 
 
 def test_a_bad_picture_is_a_row(local, archive, tmp_path):

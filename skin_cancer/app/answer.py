@@ -73,8 +73,8 @@ def verdict_html(opinion: Opinion) -> str:
     more = "" if verdict.suspicious else " It may still be malignant."
     return f"""{large}
   <p class="sc-verdict sc-{kind}"><strong><span aria-hidden="true">{sign}</span>
-  {_capital(verdict.words)}</strong> of {threshold}, which aims to find
-  {percent(verdict.sensitivity)} of malignant lesions.{more}</p>
+  {_capital(verdict.words)}</strong> ({threshold}, set to find {percent(verdict.sensitivity)} of
+  malignant lesions).{more}</p>
   {_found(opinion.found)}"""
 
 
