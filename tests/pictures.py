@@ -95,3 +95,9 @@ def write_isic2019(folder, lesions=8):
     details["anatom_site_general"] = "head/neck"
     details["lesion_id"] = [f"L{i}" if i % 2 else None for i in range(len(details))]
     details.to_csv(folder / "ISIC_2019_Training_Metadata.csv", index=False)
+
+
+def with_exif(jpeg, secret):
+    """Return a JPEG's bytes with some more in its EXIF part."""
+    exif = b"\xff\xe1" + (len(secret) + 10).to_bytes(2) + b"Exif\0\0" + secret + b"\0\0"
+    return jpeg[:2] + exif + jpeg[2:]

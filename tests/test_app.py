@@ -3,18 +3,19 @@ import html
 import io
 import re
 from dataclasses import replace
-from datetime import datetime
 
 import cv2
 import numpy as np
 import pytest
 from ipywidgets import HTML
-from pictures import encoded, lesion, noise, photograph, png_header, text_page
+from pictures import encoded, lesion, noise, photograph, png_header, text_page, with_exif
+from traitlets import TraitError
 
 from skin_cancer import app, bundle, bundle_writer, priors
-from skin_cancer.app import answer, evidence, page, reading, report
+from skin_cancer.app import answer, page, reading, report
 from skin_cancer.app.page import Page
 from skin_cancer.app.reading import Reading
+from skin_cancer.app.result import Record
 from skin_cancer.classifier import STRANGE, Classifier, Verdict, percent
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.doubt import UNFAMILIAR, Case
@@ -62,7 +63,7 @@ def changed(opinion, **values):
 
 def warned(shown):
     """The sentences in the warning box on the page."""
-    return re.findall(r"<li>(.*?)</li>", shown.answer.value)
+    return re.findall(r"<li>(.*?)</li>", shown.record.answer)
 
 
 def words(content):
@@ -77,14 +78,14 @@ def is_shown(part):
 def test_a_picture_gets_diagnosis_verdict_bars_and_evidence(shown, picture, classifier):
     send(shown, ("lesion.jpg", picture))
     found = classifier.predict(picture)
-    said = words(shown.answer.value)
+    said = words(shown.record.answer)
     assert is_shown(shown.result)
     assert f"Most likely {BY_CODE[found.diagnosis].name}" in said
     assert f"Malignant or a precursor: {found.verdict().percents[0]}" in said
     assert f"{found.verdict().words} (" in said.lower()
-    assert shown.answer.value.count("<tr") == 7
-    assert shown.evidence.shown["picture"].startswith(b"\xff\xd8")
-    assert shown.evidence.shown["names"][shown.evidence.first] == BY_CODE[found.diagnosis].name
+    assert shown.record.answer.count("<tr") == 7
+    assert shown.record.picture.startswith(b"\xff\xd8")
+    assert shown.record.names[shown.record.named[0]] == BY_CODE[found.diagnosis].name
     assert "lesion.jpg: Most likely" in shown.status.value
 
 
@@ -92,7 +93,7 @@ def test_a_picture_gets_diagnosis_verdict_bars_and_evidence(shown, picture, clas
 def test_a_picture_of_something_else_gets_a_warning_and_no_verdict(shown, draw, classifier):
     content = encoded(draw())
     send(shown, ("other.jpg", content))
-    said, found = shown.answer.value, classifier.predict(content)
+    said, found = shown.record.answer, classifier.predict(content)
     name = BY_CODE[found.diagnosis].name
     assert STRANGE in warned(shown)
     assert 'role="alert"' in said
@@ -121,23 +122,22 @@ def test_a_poor_picture_gets_its_sentence_and_the_next_one_none(shown, picture, 
     assert "doubtful" in shown.status.value
     send(shown, ("lesion.jpg", picture))
     assert warned(shown) == []
-    assert 'role="alert"' not in shown.answer.value
+    assert 'role="alert"' not in shown.record.answer
 
 
 def test_a_picture_of_another_kind_is_like_no_confirmed_case(shown):
     send(shown, ("house.jpg", encoded(photograph())))
-    assert shown.cases.value == ""
+    assert shown.record.cases == ""
 
 
-def test_another_prevalence_may_name_a_diagnosis_outside_the_prediction_set(familiar, classifier):
+def test_another_prevalence_may_name_a_diagnosis_outside_the_prediction_set(familiar):
     probabilities = dict.fromkeys(familiar.prediction.probabilities, 0.05) | {"NV": 0.7}
     told = changed(familiar, probabilities=probabilities, prediction_set=("MEL",))
     assert answer.headline(told) == "Most likely melanocytic nevus; melanoma cannot be excluded"
     said = words(answer.answer_html(told))
     assert "Likely enough to be named: melanocytic nevus and melanoma." in said
-    text = report.report(told, classifier.description, datetime.now().astimezone())
-    assert "What speaks for melanocytic nevus" in text
-    assert "What speaks for melanoma" in text
+    record = Record(told)
+    assert [record.names[place] for place in record.named] == ["melanocytic nevus", "melanoma"]
 
 
 def test_an_unknown_kind_is_never_given_a_diagnosis_in_words(shown, picture):
@@ -202,15 +202,15 @@ def test_unfamiliarity_in_words(familiar, unfamiliarity, said):
 def test_five_confirmed_cases_are_linked_and_nothing_of_them_is_fetched(shown, picture, classifier):
     send(shown, ("lesion.jpg", picture))
     cases = classifier.predict(picture).similar()
-    said = words(shown.cases.value)
+    said = words(shown.record.cases)
     assert len(cases) == 5
     for case in cases:
         name = BY_CODE[case.diagnosis].name
         assert f"{name} {case.image_id} {1 - case.similarity:.2f}" in said
-        assert f'href="https://api.isic-archive.com/images/{case.image_id}/"' in shown.cases.value
-    assert shown.cases.value.count('target="_blank" rel="noopener noreferrer"') == 5
+        assert f'href="https://api.isic-archive.com/images/{case.image_id}/"' in shown.record.cases
+    assert shown.record.cases.count('target="_blank" rel="noopener noreferrer"') == 5
     for word in ("<img", "src=", "url("):
-        assert word not in shown.cases.value
+        assert word not in shown.record.cases
 
 
 def test_confirmed_cases_are_escaped(familiar):
@@ -229,13 +229,12 @@ def test_a_bundle_without_doubt_shows_neither_verdict_nor_cases(bare, picture):
     send(shown, ("lesion.jpg", picture))
     assert is_shown(shown.result)
     assert not is_shown(shown.sensitivity)
-    assert shown.cases.value == ""
-    assert shown.answer.value.count("<tr") == 7
+    assert shown.record.cases == ""
+    assert shown.record.answer.count("<tr") == 7
     for absent in ("nine of ten", "learnt from", "alert", "uspicious", "above", "below"):
-        assert absent not in shown.answer.value
-    assert "No threshold for this prior." in shown.answer.value
-    assert shown._table()[2].splitlines()[1].startswith("lesion.jpg,")
-    assert "<h1>Skin lesion report" in shown._report()[2]
+        assert absent not in shown.record.answer
+    assert "No threshold for this prior." in shown.record.answer
+    assert shown.table.text.splitlines()[1].startswith("lesion.jpg,")
 
 
 def test_the_page_says_what_it_is_not_and_where_pictures_go(shown):
@@ -251,7 +250,7 @@ def test_the_prevalence_changes_the_odds_and_a_threshold_holds_for_one_alone(sho
         shown.prevalence.value = name
         told = shown.opinion(shown.opened)
         malignancies[name] = told.verdict.malignancy
-        said = words(shown.answer.value)
+        said = words(shown.record.answer)
         assert told.verdict.percents[0] in said
         assert shown.opinion(shown.opened).prior.source in said
         assert ("No threshold for this prior." in said) == (name != priors.CLINIC)
@@ -311,18 +310,31 @@ def test_several_files_give_a_table_the_most_malignant_first(shown):
     assert all(row["thumbnail"].startswith(b"\xff\xd8") for row in rows)
     assert "broken.jpg" in shown.refused.value
     assert is_shown(shown.overview)
-    assert "0.jpg" in shown.answer.value
+    assert "0.jpg" in shown.record.answer
 
 
 def test_a_lesion_of_the_table_is_opened(shown):
     send(shown, *[(f"{i}.jpg", encoded(lesion(seed=i))) for i in range(3)])
     last = next(row for row in shown.overview.rows if row["name"] == "2.jpg")
-    shown.overview._handle_custom_msg({"open": last["number"]}, [])
-    assert "2.jpg" in shown.answer.value
-    assert shown.overview.opened == last["number"]
+    shown.result.set_state({"opened": last["number"]})
+    assert "2.jpg" in shown.record.answer
+    assert shown.status.value.startswith("2.jpg: ")
     for wrong in (99, None, "x"):  # no page sends these
-        shown.overview._handle_custom_msg({"open": wrong}, [])
-        assert "2.jpg" in shown.answer.value
+        with pytest.raises(TraitError):
+            shown.result.set_state({"opened": wrong})
+        assert "2.jpg" in shown.record.answer
+
+
+def test_the_browser_keeps_each_lesion_and_its_texts_follow_the_setting(shown):
+    send(shown, *[(f"{i}.jpg", encoded(lesion(seed=i))) for i in range(3)])
+    shown.prevalence.value = list(reading.PREVALENCES)[-1]
+    assert shown.result.records.keys() == shown.readings.keys()
+    for number, record in shown.result.records.items():
+        told = shown.opinion(number)
+        assert record.picture == told.reading.picture
+        assert record.answer == answer.answer_html(told)
+        assert record.measures == answer.measures_html(told.reading)
+        assert record.cases == answer.cases_html(told.reading)
 
 
 def test_one_lesion_needs_no_table_and_a_second_upload_joins_the_first(shown, picture):
@@ -330,7 +342,7 @@ def test_one_lesion_needs_no_table_and_a_second_upload_joins_the_first(shown, pi
     assert not is_shown(shown.overview)
     send(shown, ("two.jpg", encoded(lesion(seed=5))))
     assert is_shown(shown.overview)
-    assert "two.jpg" in shown.answer.value
+    assert "two.jpg" in shown.record.answer
     assert len(shown.readings) == 2
 
 
@@ -349,7 +361,7 @@ def test_the_examples_are_drawings_and_say_so(shown):
         shown.upload._handle_custom_msg({"event": "example"}, [])
         told = shown.opinion(shown.opened)
         seen.append((told.reading.name, told.prediction.unfamiliar, told.prediction.diagnosis))
-        assert "a drawing, no patient" in shown.answer.value
+        assert "a drawing, no patient" in shown.record.answer
     assert [strange for _, strange, _ in seen] == [False, False, False, True, False]
     assert [code for *_, code in seen[:3]] == [code for code, _ in page.EXAMPLES[:3]]
 
@@ -380,24 +392,25 @@ def test_an_answer_stays_when_the_next_file_is_wrong(shown, picture):
     send(shown, ("lesion.jpg", picture))
     send(shown, ("text.jpg", b"only text"))
     assert "text.jpg" in shown.refused.value
-    assert "lesion.jpg" in shown.answer.value
+    assert "lesion.jpg" in shown.record.answer
 
 
 def test_file_names_are_text(shown, picture):
     name = "<img src=x onerror=alert(1)>.jpg"
     for content in (picture, b"no picture"):
         send(shown, (name, content))
-    assert "<img" not in shown.answer.value  # status and refusals are set as text by the page
-    assert "&lt;img" in shown.answer.value
-    assert "<img src=x" not in shown._report()[2]
+    assert "<img" not in shown.record.answer  # status and refusals are set as text by the page
+    assert "&lt;img" in shown.record.answer
 
 
 def test_everything_can_be_removed(shown, picture):
     send(shown, ("lesion.jpg", picture), ("broken.jpg", b"no picture"))
+    record = shown.record
     shown.clear.click()
-    assert shown.readings == {}
-    assert shown.evidence.shown == {}
-    assert shown.answer.value == shown.refused.value == ""
+    assert shown.readings == shown.result.records == {}
+    assert shown.opened == 0
+    assert shown.refused.value == ""
+    assert record.comm is None  # nor does the browser keep anything of it
     assert not is_shown(shown.result)
     send(shown, ("lesion.jpg", picture))
     assert is_shown(shown.result)
@@ -436,14 +449,12 @@ def test_what_cannot_be_drawn_is_refused_and_the_others_stay(shown, picture, mon
 
 def test_a_setting_changes_what_is_said_and_sends_no_picture_again(shown, picture):
     send(shown, ("lesion.jpg", picture))
-    before = shown.evidence.shown
     sent = []
-    shown.evidence.observe(lambda change: sent.append(change["name"]))
+    shown.record.observe(lambda change: sent.append(change["name"]))
     shown.prevalence.value = priors.SCREENING
     told = shown.opinion(shown.opened)
-    assert set(sent) - {"first"} == {"probabilities"}
-    assert shown.evidence.shown == before
-    name = shown.evidence.shown["names"][shown.evidence.first]
+    assert set(sent) - {"named"} == {"answer", "probabilities"}
+    name = shown.record.names[shown.record.named[0]]
     assert name == BY_CODE[told.prediction.diagnosis].name
     assert shown.status.value.startswith(f"lesion.jpg: {answer.headline(told)}")
 
@@ -469,10 +480,10 @@ def test_another_bundle_by_its_folder(monkeypatch):
 
 
 def test_the_evidence_holds_a_heatmap_for_each_diagnosis(familiar):
-    content = evidence.content(1, familiar.reading)
-    side = content["side"]
-    heat = np.frombuffer(content["heat"], np.uint8).reshape(-1, side, side)
-    assert len(heat) == len(content["names"]) == 7
+    record = Record(familiar)
+    side = record.side
+    heat = np.frombuffer(record.heat, np.uint8).reshape(-1, side, side)
+    assert len(heat) == len(record.names) == 7
     for sent, heatmap in zip(heat, familiar.prediction.heatmaps.values(), strict=True):
         small = cv2.resize(heatmap, (side, side), interpolation=cv2.INTER_AREA)
         assert np.abs(sent / 255 - small).max() < 0.01
@@ -505,48 +516,27 @@ def test_a_picture_of_another_kind_has_no_outline(familiar):
 
 def test_what_is_kept_of_a_file_has_no_metadata(classifier):
     secret = b"SECRET NAME"
-    exif = b"\xff\xe1" + (len(secret) + 10).to_bytes(2) + b"Exif\0\0" + secret + b"\0\0"
-    content = encoded(lesion())
-    told = Reading.of(classifier, "lesion.jpg", content[:2] + exif + content[2:])
+    told = Reading.of(classifier, "lesion.jpg", with_exif(encoded(lesion()), secret))
     for kept in (told.picture, told.thumbnail):
         assert secret not in kept
         assert b"Exif" not in kept
 
 
-def test_the_report_holds_everything_and_asks_no_host(shown, picture):
-    send(shown, ("lesion.jpg", picture))
-    shown.prevalence.value = priors.SCREENING
-    name, kind, text = shown._report()
-    told = shown.opinion(shown.opened)
-    assert name.endswith(".html")
-    assert kind == "text/html"
+def test_the_report_says_what_answered_and_asks_no_host(classifier):
+    text = report.template(classifier.description)
     said = words(text)
-    for wanted in (
-        "lesion.jpg",
-        answer.conclusion(told.prediction),
-        told.verdict.percents[0],
-        "No threshold for this prior.",
-        told.prior.source,
-        "Model ham10000_lite0 (trained at",
-        "program 0.2.0",
-        "Not a medical device",
-        "Border",
-        "Most similar confirmed cases",
-    ):
-        assert wanted in said
-    assert re.search(r"\d\d \w+ 20\d\d, \d\d:\d\d", said)
-    assert text.count("data:image/jpeg;base64,") == 1 + len(answer.named(told.prediction))
-    assert not re.search(r'(src|href)="(?!data:|https://api\.isic-archive\.com/images/ISIC_)', text)
+    assert "Model ham10000_lite0 (trained at" in said
+    assert "program 0.2.0" in said
+    assert "Not a medical device" in said
     assert "default-src 'none'" in text
-    assert "<script" not in text
+    assert not re.search(r"(src|href)=|<script", text)
 
 
 def test_the_table_as_csv(shown, picture):
     send(shown, ("=1+1.jpg", picture), ("house, old.jpg", encoded(photograph())))
-    name, kind, text = shown._table()
+    text = shown.table.text
     assert text.startswith("\ufeff")
     rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
-    assert (name, kind) == ("skin lesions.csv", "text/csv")
     assert {row["file"] for row in rows} == {"'=1+1.jpg", "house, old.jpg"}
     for row, number in zip(rows, (each["number"] for each in shown.overview.rows), strict=True):
         told = shown.opinion(number)
@@ -563,31 +553,6 @@ def test_the_table_as_csv(shown, picture):
         assert sum(float(row[code]) for code in told.prediction.probabilities) == pytest.approx(
             1, abs=1e-3
         )
-
-
-def test_a_save_button_sends_what_was_made_and_nothing_on_failure(shown, picture, monkeypatch):
-    send(shown, ("lesion.jpg", picture))
-    sent = []
-    for button in (shown.table, shown.report):
-        monkeypatch.setattr(button, "send", lambda *message: sent.append(message))
-    shown.table._handle_custom_msg({}, [])
-    assert sent[0][0] == {"name": "skin lesions.csv", "kind": "text/csv"}
-    assert sent[0][1][0].decode() == shown._table()[2]
-    shown.opened = 99
-    shown.report._handle_custom_msg({}, [])
-    assert len(sent) == 1
-    assert page.FAILED in shown.refused.value
-
-
-def test_overlay_colours_only_where_there_is_evidence():
-    square = lesion(64, 64)
-    heatmap = np.zeros((64, 64), np.float32)
-    assert (report.overlay(square, heatmap, 1.0) == square).all()
-    heatmap[:, 32:] = 1
-    half = report.overlay(square, heatmap, 1.0)
-    assert (half[:, :30] == square[:, :30]).all()
-    assert (half[:, 34:] == half[0, 63]).all()
-    assert (report.overlay(square, heatmap, 0.0) == square).all()
 
 
 class Stream:

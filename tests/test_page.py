@@ -1,7 +1,9 @@
 """The page as a visitor meets it: Voila as `make app` starts it, and a real Chromium."""
 
+import base64
 import csv
 import os
+import re
 import shutil
 import time
 import urllib.request
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from pictures import encoded, lesion, photograph, png_header
+from pictures import encoded, lesion, photograph, png_header, with_exif
 from server import Server, wait_for
 
 from skin_cancer.classifier import STRANGE, Classifier
@@ -37,6 +39,15 @@ SIZES = {
 }
 KEYS = {"End": 1, "PageDown": 8, "Space": 8, "ArrowDown": 120}  # and how often it may be pressed
 JPEG = b"\xff\xd8\xff"
+WATCH_ALERTS = """() => {
+    window.alerts = 0;
+    const count = (changes) => { if (changes.some((each) => each.addedNodes.length)) alerts += 1; };
+    const options = {childList: true, subtree: true};
+    for (const alert of document.querySelectorAll(".sc-alert")) {
+        new MutationObserver(count).observe(alert, options);
+    }
+}"""
+SAME_IMAGES = "[...new Set([...document.images].map((image) => image.naturalWidth))]"
 
 pytestmark = [
     pytest.mark.browser,
@@ -197,8 +208,7 @@ def scrolls_to(tab, button, move, times):
         if is_in_the_window(tab, button):
             break
     wait_for(lambda: is_in_the_window(tab, button))
-    tab.keyboard.press("Home")
-    wait_for(lambda: tab.evaluate("scrollY") == 0)
+    wait_for(lambda: tab.keyboard.press("Home") or tab.evaluate("scrollY") == 0)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
@@ -207,6 +217,7 @@ def test_the_page_scrolls_to_its_last_button(visit, size):
         tab.get_by_role("button", name="Try an example").click()
         answer_for(tab, "a drawing, no patient")
         last = tab.get_by_role("button", name="Remove all pictures")
+        last.wait_for()
         tab.get_by_role("heading", level=1).click()  # from now on no button has the keys
         for key, times in KEYS.items():
             scrolls_to(tab, last, lambda key=key: tab.keyboard.press(key), times)
@@ -320,10 +331,7 @@ def test_ten_pictures_at_once_with_a_broken_one_among_them(tab, tmp_path):
     assert rows.nth(5).get_by_role("button").get_attribute("aria-current") == "true"
     assert_accessible(tab)
     screenshot(tab, "several")
-    with tab.expect_download() as download:
-        tab.get_by_role("button", name="Save the table").click()
-    saved = tmp_path / "table.csv"
-    download.value.save_as(saved)
+    saved = save(tab, "Save the table", tmp_path)
     with saved.open(newline="", encoding="utf-8-sig") as file:
         assert [row["file"] for row in csv.DictReader(file)] == order
     tab.get_by_role("button", name="Remove all pictures").click()
@@ -372,27 +380,59 @@ def test_prevalence_and_threshold(tab, picture):
     screenshot(tab, "screening")
 
 
-def test_the_report_opens_offline_and_says_the_same(tab, picture, browser, tmp_path):
-    choose(tab, ("lesion.jpg", picture))
-    heading = answer_for(tab, "lesion.jpg").get_by_role("heading").inner_text()
+def save(tab, button, folder):
+    """Press a button that saves a file and return where it is."""
     with tab.expect_download() as download:
-        tab.get_by_role("button", name="Save the report").click()
-    saved = tmp_path / download.value.suggested_filename
+        tab.get_by_role("button", name=button).click()
+    saved = folder / download.value.suggested_filename
     download.value.save_as(saved)
+    return saved
+
+
+@contextmanager
+def report_of(browser, saved):
+    """Open a report without a network, as a page that has no error."""
     context = browser.new_context(offline=True, viewport=WIDE)
     report, errors = context.new_page(), []
     report.on("console", lambda message: errors.append(message.text))
     report.goto(saved.as_uri())
-    assert report.title() == "Skin lesion report"
-    assert report.get_by_role("heading", level=2).inner_text() == heading
-    assert "not a medical device" in report.inner_text("body").lower()
-    widths = report.evaluate("[...document.images].map((image) => image.naturalWidth)")
-    assert len(widths) > 1
-    assert set(widths) == {450}
-    assert_accessible(report)
-    screenshot(report, "report")
+    yield report
     assert errors == []
     context.close()
+
+
+def test_the_report_opens_offline_and_says_the_same(tab, picture, browser, tmp_path):
+    choose(tab, ("lesion.jpg", with_exif(picture, b"SECRET NAME")))
+    answer_for(tab, "lesion.jpg")
+    tab.get_by_label("Prevalence").select_option(index=2)
+    answer = tab.get_by_role("region", name="Result").filter(has_text="people without complaints")
+    answer.wait_for()
+    saved = save(tab, "Save the report", tmp_path)
+    assert re.fullmatch(r"skin lesion report [\d-]{10} [\d.]{8}\.html", saved.name)
+    with report_of(browser, saved) as report:
+        said = report.inner_text("body")
+        assert report.title() == "Skin lesion report"
+        assert report.get_by_role("region", name="Result").inner_text() == answer.inner_text()
+        for table in ("The outlined lesion", "Most similar confirmed cases"):
+            rows = [page.get_by_role("table", name=table).inner_text() for page in (tab, report)]
+            assert rows[0] == rows[1]
+        assert "not a medical device" in said.lower()
+        assert re.search(r"\d\d \w+ 20\d\d, \d\d:\d\d \S+\. Model ham10000_lite0 \(trained", said)
+        first = BY_CODE[Classifier.load().predict(picture).diagnosis].name
+        assert f"What speaks for {first}" in said
+        assert report.evaluate(SAME_IMAGES) == [450]
+        assert_accessible(report)
+        screenshot(report, "report")
+    text = saved.read_text(encoding="utf-8")
+    assert "default-src 'none'; img-src data:" in text
+    links = r'(src|href)="(?!data:image/jpeg|https://api\.isic-archive\.com/images/ISIC_)'
+    assert not re.search(links + "|<script", text)
+    images = [base64.b64decode(each) for each in re.findall(r"base64,([^\"]+)", text)]
+    assert len(set(images)) == len(images) >= 2
+    for image in images:
+        assert image.startswith(JPEG)
+        assert b"SECRET" not in image
+        assert b"Exif" not in image
 
 
 def test_an_example_says_that_it_is_drawn(tab):
@@ -580,6 +620,46 @@ def test_a_kernel_that_is_killed_is_said_without_an_upload(visit, server):
         answer_for(tab, "a drawing, no patient")
 
 
+@pytest.mark.parametrize(("acts", "seconds"), [(True, 2), (False, 5)], ids=["acts", "waits"])
+def test_a_server_that_is_gone_is_said_once_and_what_was_read_is_saved(
+    browser, tmp_path, acts, seconds
+):
+    names = [f"{i}.jpg" for i in range(3)]
+    with Server(tmp_path) as server:
+        tab = browser.new_page(viewport={"width": 1366, "height": 768})
+        tab.goto(server.address)
+        tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
+        choose(tab, *[(name, encoded(lesion(seed=i))) for i, name in enumerate(names)])
+        tab.get_by_role("button", name="Open 2.jpg").wait_for()
+        tab.evaluate(WATCH_ALERTS)
+        tab.keyboard.press("End")
+        tab.wait_for_timeout(2_000)
+        server.process.kill()
+    start = time.monotonic()
+    if acts:
+        tab.mouse.click(1, 300)
+    alert = tab.get_by_role("alert").filter(has_text="does not answer")
+    alert.wait_for(timeout=10_000)
+    assert time.monotonic() - start < seconds
+    assert is_in_the_window(tab, alert)
+    screenshot(tab, "server_gone")
+    for name in names:
+        tab.get_by_role("button", name=f"Open {name}").click()
+        heading = answer_for(tab, name).get_by_role("heading").inner_text()
+        with report_of(browser, save(tab, "Save the report", tmp_path)) as report:
+            assert name in report.inner_text("main")
+            assert report.get_by_role("heading", level=2).inner_text() == heading
+            assert report.evaluate(SAME_IMAGES) == [450]
+        tab.wait_for_timeout(1_000)  # a report's name has the second in it
+    table = save(tab, "Save the table", tmp_path).read_text(encoding="utf-8-sig")
+    assert all(name in table for name in names)
+    for control in ("Prevalence", "Remove all pictures"):
+        assert tab.locator("[inert]").filter(has_text=control).count() == 1
+    assert tab.evaluate("alerts") == 1
+    assert_accessible(tab)
+    tab.close()
+
+
 NAMES = {
     "markup": ("<img src=x onerror=window.stolen=1><script>window.stolen=1</script>.jpg", "<img"),
     "quotes": ("\"' onmouseover=window.stolen=1 x='.jpg", "\"' onmouseover"),
@@ -595,20 +675,13 @@ def test_file_names_are_text(tab, name, shown, tmp_path, browser):
     tab.get_by_role("button", name="Open other.jpg").wait_for()
     choose(tab, (name, b"broken"))
     tab.get_by_role("alert").filter(has_text="cannot be read as a picture").wait_for()
-    with tab.expect_download() as download:
-        tab.get_by_role("button", name="Save the report").click()
-    saved = tmp_path / "report.html"
-    download.value.save_as(saved)
-    report = browser.new_page()
-    report.goto(saved.as_uri())
-    for page in (tab, report):
-        assert shown in page.inner_text("body")
-        assert page.evaluate("window.stolen") is None
-        assert page.locator("img[src=x], [onmouseover]").count() == 0
-        assert page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"] + 200
-    assert tab.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
+    with report_of(browser, save(tab, "Save the report", tmp_path)) as report:
+        for page in (tab, report):
+            assert shown in page.inner_text("body")
+            assert page.evaluate("window.stolen") is None
+            assert page.locator("img[src=x], [onmouseover]").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
     screenshot(tab, f"name_{len(name)}")
-    report.close()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from conftest import ROOT
 from pictures import encoded, photograph
 
 from skin_cancer import Classifier, batch, sample
-from skin_cancer.app import answer, overview, report
+from skin_cancer.app import answer
 from skin_cancer.app.page import Page
 
 
@@ -90,12 +90,16 @@ def test_the_page_its_table_and_the_order_of_it(page, expected):
     assert order[: len(answered)] == answered == sorted(answered, key=lambda v: -v.malignancy)
 
 
+def test_the_report(page):
+    """The browser puts the answer that it holds of each lesion into the report, as it is."""
+    for number, record in page.result.records.items():
+        assert record.answer == answer.answer_html(page.opinion(number))
+
+
 def test_the_table_as_csv(page, expected):
-    opinions = {number: page.opinion(number) for number in page.readings}
-    text = report.table(
-        [opinions[number] for number in overview.ranked(opinions)], page._classifier.description
-    )
-    for row in csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))):
+    rows = list(csv.DictReader(io.StringIO(page.table.text.removeprefix("\ufeff"))))
+    assert [row["file"] for row in rows] == [row["name"] for row in page.overview.rows]
+    for row in rows:
         verdict = expected[row["file"]]
         assert row["verdict"] == verdict.words
         if verdict.suspicious is not None:

@@ -4,7 +4,7 @@ const SHEET = `<div class="sc-view" tabindex="0" role="group">
   <div class="sc-sheet"><img alt=""><canvas></canvas><svg viewBox="0 0 1 1" aria-hidden="true"></svg></div>
 </div>`;
 
-const MARKUP = `
+const EVIDENCE = `
 <h3>What in the picture says so</h3>
 <div class="sc-pair">
   <figure data-plain>${SHEET}<figcaption>The square that was read</figcaption></figure>
@@ -18,11 +18,26 @@ const MARKUP = `
   <label class="sc-check"><input type="checkbox" data-outline checked> Outline of the lesion</label>
 </div>`;
 
-/** Colour a map of evidence: the weaker, the more transparent. */
-function paint(canvas, heat, side, palette) {
+function bytes(view) {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+function jpeg(record) {
+  return new Blob([record.get("picture")], { type: "image/jpeg" });
+}
+
+/** The evidence for one of a lesion's diagnoses, by its place among them. */
+function heatmap(record, at) {
+  const size = record.get("side") ** 2;
+  return bytes(record.get("heat")).subarray(at * size, (at + 1) * size);
+}
+
+/** Colour a lesion's heatmap: the weaker the evidence, the more transparent. */
+function paint(canvas, record, at, palette) {
+  const side = record.get("side");
   canvas.width = canvas.height = side;
   const pixels = new ImageData(side, side);
-  heat.forEach((value, i) => {
+  heatmap(record, at).forEach((value, i) => {
     pixels.data.set([0, 1, 2].map((channel) => palette[3 * value + channel]), 4 * i);
     pixels.data[4 * i + 3] = value;
   });
@@ -48,13 +63,10 @@ function pan(views) {
   }
 }
 
-function bytes(view) {
-  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-}
-
-function render({ model, el }) {
+/** Fill an element with the evidence; return how to show a lesion's, and how to label it anew. */
+function evidence(el, palette) {
   el.classList.add("sc-evidence");
-  el.innerHTML = MARKUP;
+  el.innerHTML = EVIDENCE;
   const find = (selector) => el.querySelector(selector);
   const all = (selector) => [...el.querySelectorAll(selector)];
   const [choice, opacity, zoom, outline, canvas, caption] = [
@@ -66,7 +78,7 @@ function render({ model, el }) {
     "[data-heat] figcaption",
   ].map(find);
   const views = all(".sc-view");
-  const palette = bytes(model.get("palette"));
+  let record = null;
   let address = "";
   let chosen = false; // by the visitor
   find("[data-plain] canvas").remove();
@@ -78,12 +90,11 @@ function render({ model, el }) {
   pan(views);
 
   const choose = () => {
-    const { heat, side, names } = model.get("shown");
     const at = choice.selectedIndex;
-    const map = bytes(heat).subarray(at * side * side, (at + 1) * side * side);
-    paint(canvas, map, side, palette);
-    caption.textContent = `${map.some(Boolean) ? "What" : "Nothing"} speaks for ${names[at]}`;
-    canvas.setAttribute("aria-label", `The same square, coloured where it speaks for ${names[at]}`);
+    const name = record.get("names")[at];
+    paint(canvas, record, at, palette);
+    caption.textContent = `${heatmap(record, at).some(Boolean) ? "What" : "Nothing"} speaks for ${name}`;
+    canvas.setAttribute("aria-label", `The same square, coloured where it speaks for ${name}`);
   };
   const fade = () => {
     canvas.style.opacity = opacity.value / 100;
@@ -104,25 +115,24 @@ function render({ model, el }) {
     for (const svg of all("svg")) svg.toggleAttribute("hidden", !outline.checked);
   };
   const label = () => {
-    const { names = [] } = model.get("shown");
-    const words = model.get("probabilities");
-    for (const [i, option] of [...choice.options].entries()) option.label = `${names[i]}, ${words[i]}`;
-    if (chosen || !names.length) return;
-    choice.selectedIndex = model.get("first");
+    const words = record.get("probabilities");
+    record.get("names").forEach((name, i) => (choice.options[i].label = `${name}, ${words[i]}`));
+    if (chosen) return;
+    choice.selectedIndex = record.get("named")[0];
     choose();
   };
   const empty = () => {
     for (const image of all("img")) image.removeAttribute("src");
     canvas.width = canvas.height = 0;
   };
-  const show = () => {
-    const shown = model.get("shown");
+  const show = (next) => {
+    record = next;
     URL.revokeObjectURL(address);
-    if (!shown.names) return empty();
-    address = URL.createObjectURL(new Blob([shown.picture], { type: "image/jpeg" }));
+    if (!record) return empty();
+    address = URL.createObjectURL(jpeg(record));
     for (const image of all("img")) image.src = address;
-    for (const svg of all("svg")) svg.replaceChildren(...shown.outlines.map(polygon));
-    choice.replaceChildren(...shown.names.map((name) => new Option(name)));
+    for (const svg of all("svg")) svg.replaceChildren(...record.get("outlines").map(polygon));
+    choice.replaceChildren(...record.get("names").map((name) => new Option(name)));
     chosen = false;
     zoom.value = 1;
     for (const update of [label, fade, enlarge, draw]) update();
@@ -135,14 +145,5 @@ function render({ model, el }) {
   opacity.addEventListener("input", fade);
   zoom.addEventListener("input", enlarge);
   outline.addEventListener("change", draw);
-  model.on("change:shown", show);
-  model.on("change:probabilities change:first", label);
-  show();
-  return () => {
-    model.off("change:shown", show);
-    model.off("change:probabilities change:first", label);
-    URL.revokeObjectURL(address);
-  };
+  return { show, label };
 }
-
-export default { render };

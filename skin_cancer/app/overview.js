@@ -40,23 +40,26 @@ function line(row, opened, open) {
   return line;
 }
 
-function render({ model, el }) {
+async function render({ model, el }) {
   el.innerHTML = MARKUP;
   const body = el.querySelector("tbody");
+  const result = await model.widget_manager.get_model(model.get("result").replace("IPY_MODEL_", ""));
   const open = (number) => {
-    model.send({ open: number });
-    const result = el.closest(".sc-page")?.querySelector(".sc-result");
-    if (result?.getBoundingClientRect().top > 0.7 * innerHeight) result.scrollIntoView({ behavior: "smooth" });
+    result.set("opened", number);
+    result.save_changes();
+    const shown = el.closest(".sc-page")?.querySelector(".sc-result");
+    if (shown?.getBoundingClientRect().top > 0.7 * innerHeight) shown.scrollIntoView({ behavior: "smooth" });
   };
   const show = () => {
     const focused = body.contains(document.activeElement) ? document.activeElement.dataset.number : null;
-    const opened = model.get("opened");
+    const opened = result.get("opened");
     body.replaceChildren(...model.get("rows").map((row) => line(row, opened, open)));
     if (focused) body.querySelector(`[data-number="${focused}"]`)?.focus();
   };
-  model.on("change:rows change:opened", show);
+  model.on("change:rows", show);
+  result.on("change:opened", show);
   show();
-  return () => model.off("change:rows change:opened", show);
+  return () => result.off("change:opened", show);
 }
 
 export default { render };

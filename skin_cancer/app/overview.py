@@ -1,12 +1,14 @@
 """All lesions of a visit in one table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import anywidget
 import traitlets
+from ipywidgets import widget_serialization
 
 from skin_cancer.app.reading import Opinion
+from skin_cancer.app.result import Result
 from skin_cancer.diagnoses import BY_CODE
 
 
@@ -15,19 +17,12 @@ class Overview(anywidget.AnyWidget):
 
     Attributes:
         rows: what is displayed, as `rows` of this module returns it.
-        opened: the number of the lesion whose answer is on the page.
-
-    Args:
-        open_lesion: is given the number of the lesion that the visitor opens.
+        result: where a lesion is opened.
     """
 
     _esm = Path(__file__).with_name("overview.js")
     rows = traitlets.List().tag(sync=True)
-    opened = traitlets.Int(-1).tag(sync=True)
-
-    def __init__(self, open_lesion: Callable[[int], None]):
-        super().__init__()
-        self.on_msg(lambda _widget, message, _buffers: open_lesion(message.get("open")))
+    result = traitlets.Instance(Result).tag(sync=True, **widget_serialization)
 
 
 def ranked(opinions: Mapping[int, Opinion]) -> list[int]:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from datetime import datetime
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -11,18 +10,12 @@ from IPython import get_ipython
 
 from skin_cancer import priors, sample
 from skin_cancer.app import overview
-from skin_cancer.app.answer import (
-    answer_html,
-    cases_html,
-    footer_html,
-    headline,
-    measures_html,
-)
-from skin_cancer.app.evidence import Evidence
+from skin_cancer.app.answer import footer_html, headline
 from skin_cancer.app.live import Live
 from skin_cancer.app.overview import Overview
 from skin_cancer.app.reading import PREVALENCES, Opinion, Reading, jpeg, opinion
-from skin_cancer.app.report import report, table
+from skin_cancer.app.report import table, template
+from skin_cancer.app.result import Record, Result
 from skin_cancer.app.save import Save
 from skin_cancer.app.upload import Upload
 from skin_cancer.classifier import SENSITIVITY, Classifier, percent
@@ -68,21 +61,19 @@ class Page:
 
     Attributes:
         root: the widget to display.
-        upload, status, refused, overview, prevalence, sensitivity, answer, evidence,
-            measures, cases, report, table, clear: the parts of the page.
+        upload, status, refused, overview, prevalence, sensitivity, result, table, clear: the
+            parts of the page.
         readings: number to what was read, in the order of arrival.
-        opened: the number of the reading whose answer is shown, or None.
     """
 
     def __init__(self, classifier: Classifier):
         self._classifier = classifier
         self.readings: dict[int, Reading] = {}
-        self.opened: int | None = None
         self._count = self._examples = 0
         self._opens_next = True
         self._make_parts()
         self.root = widgets.VBox(self._arranged()).add_class("sc-page")
-        self._show()
+        self._show(0)
 
     def _make_parts(self):
         aims = self._classifier.description.thresholds(priors.CLINIC) or [SENSITIVITY]
@@ -92,7 +83,9 @@ class Page:
         )
         self.status = Live(role="status", value="No picture yet.")
         self.refused = Live(role="alert")
-        self.overview = Overview(safe(self._open))
+        self.result = Result(template=template(self._classifier.description))
+        self.result.observe(safe(lambda change: self._say(change.new)), "opened")
+        self.overview = Overview(result=self.result)
         self.prevalence = widgets.Dropdown(
             description="Prevalence",
             options=[(words, name) for name, words in PREVALENCES.items()],
@@ -102,19 +95,14 @@ class Page:
             options=[(f"to find {percent(value)} of malignant", value) for value in aims],
             value=SENSITIVITY,
         )
-        self.answer, self.measures, self.cases = (widgets.HTML() for _ in range(3))
-        self.evidence = Evidence()
-        self.report = Save("Save the report", safe(self._report))
-        self.table = Save("Save the table (CSV)", safe(self._table))
-        self.clear = _button("Remove all pictures", safe(self._clear))
+        self.table = Save(words="Save the table (CSV)", name="skin lesions.csv", kind="text/csv")
+        self.clear = _button("Remove all pictures", safe(self._clear)).add_class("sc-clear")
         for control in (self.prevalence, self.sensitivity):
-            control.observe(safe(lambda _change: self._show_and_say()), "value")
+            control.observe(safe(self._set), "value")
 
     def _arranged(self):
         settings = widgets.HBox([self.prevalence, self.sensitivity]).add_class("sc-settings")
-        details = widgets.VBox([self.evidence, self.measures, self.cases]).add_class("sc-details")
-        self.result = widgets.Box([self.answer, details]).add_class("sc-result")
-        self.actions = widgets.HBox([self.report, self.table, self.clear]).add_class("sc-actions")
+        self.actions = widgets.HBox([self.table, self.clear]).add_class("sc-actions")
         self._settings = settings
         return [
             _style(),
@@ -128,6 +116,16 @@ class Page:
             self.actions,
             widgets.HTML(footer_html(self._classifier.description)),
         ]
+
+    @property
+    def opened(self) -> int:
+        """The number of the reading whose answer is shown, 0 for none."""
+        return self.result.opened
+
+    @property
+    def record(self) -> Record:
+        """What the browser keeps of the reading whose answer is shown."""
+        return self.result.records[self.opened]
 
     def opinion(self, number: int) -> Opinion:
         """Return what is said of a reading in the setting that the page is at."""
@@ -149,9 +147,9 @@ class Page:
             return
         self._count += 1
         self.readings[self._count] = reading
-        if self._opens_next:
-            self.opened, self._opens_next = self._count, False
-        self._show()
+        opened = self._count if self._opens_next else self.opened
+        self._opens_next = False
+        self._show(opened)
         self._say(self._count)
 
     def _refuse(self, name, sentence, first):
@@ -167,17 +165,13 @@ class Page:
         """Forget what was said of files that came before."""
         self._opens_next, self.refused.value = True, ""
 
-    def _open(self, number):
-        if number in self.readings:
-            self.opened = number
-            self._show_and_say()
-
-    def _show_and_say(self):
-        self._show()
-        if self.opened:
-            self._say(self.opened)
+    def _set(self, _change):
+        self._show(self.opened)
+        self._say(self.opened)
 
     def _say(self, number):
+        if number not in self.readings:
+            return
         told = self.opinion(number)
         doubt = "; doubtful" if told.prediction.warnings else ""
         self.status.value = f"{told.reading.name}: {headline(told)}{doubt}."
@@ -193,46 +187,27 @@ class Page:
         self._received(name, jpeg(sample.draw(code, seed, artefacts=()).image), True)
 
     def _clear(self, _button):
-        self.readings, self.opened = {}, None
+        self.readings = {}
         self._begin()
-        self._show()
+        self._show(0)
         self.upload.forget()
         self.status.value = "All pictures are removed."
 
-    def _show(self):
+    def _show(self, opened):
         opinions = {number: self.opinion(number) for number in self.readings}
         fitted = self._classifier.description.thresholds(self.prevalence.value)
         self.sensitivity.layout.display = None if fitted else "none"
-        with self.overview.hold_sync():
-            self.overview.rows = overview.rows(opinions)
-            self.overview.opened = self.opened or -1
+        ranked = [opinions[number] for number in overview.ranked(opinions)]
+        self.result.show(opinions, opened)
+        self.overview.rows = overview.rows(opinions)
+        self.table.text = table(ranked, self._classifier.description)
         for part, shown in {
             self.overview: len(opinions) > 1,
-            self.table: opinions,
             self._settings: opinions,
             self.result: opinions,
             self.actions: opinions,
         }.items():
             part.layout.display = None if shown else "none"
-        if not opinions:
-            self.answer.value = self.measures.value = self.cases.value = ""
-            self.evidence.shown = {}
-            return
-        shown = opinions[self.opened]
-        self.answer.value = answer_html(shown)
-        self.evidence.show(self.opened, shown)
-        self.measures.value = measures_html(shown.reading)
-        self.cases.value = cases_html(shown.reading)
-
-    def _report(self):
-        now = datetime.now().astimezone()
-        text = report(self.opinion(self.opened), self._classifier.description, now)
-        return f"skin lesion report {now:%Y-%m-%d %H.%M.%S}.html", "text/html", text
-
-    def _table(self):
-        opinions = {number: self.opinion(number) for number in self.readings}
-        rows = [opinions[number] for number in overview.ranked(opinions)]
-        return "skin lesions.csv", "text/csv", table(rows, self._classifier.description)
 
     def _guarded(self, callback):
         """Wrap a callback: an error goes to the log, a plain sentence to the page."""

@@ -1,21 +1,12 @@
-// A button that asks the kernel for a file and hands it to the browser's downloads.
+// A button that saves a file which the browser holds already.
 
 function render({ model, el }) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "sc-button";
   button.textContent = model.get("words");
-  button.addEventListener("click", () => model.send({}));
+  button.addEventListener("click", () => download(model.get("name"), model.get("kind"), model.get("text")));
   el.append(button);
-  const save = ({ name, kind }, [content]) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([content], { type: kind }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  };
-  model.on("msg:custom", save);
-  return () => model.off("msg:custom", save);
 }
 
 export default { render };

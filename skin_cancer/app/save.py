@@ -1,30 +1,23 @@
 """A button that gives the visitor a file."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import anywidget
 import traitlets
 
+from skin_cancer.app.script import script
+
 
 class Save(anywidget.AnyWidget):
-    """A button whose file is made when it is pressed.
+    """A button that saves a text, which the browser holds: it asks nothing of the server.
 
-    Args:
+    Attributes:
         words: on the button.
-        make: returns the file's name, its MIME type and its text; None if it cannot be made.
+        name: of the file.
+        kind: its MIME type.
+        text: what it contains.
     """
 
-    _esm = Path(__file__).with_name("save.js")
+    _esm = script("download.js", "save.js")
     words = traitlets.Unicode().tag(sync=True)
-
-    def __init__(self, words: str, make: Callable[[], tuple[str, str, str] | None]):
-        super().__init__(words=words)
-        self._make = make
-        self.on_msg(self._pressed)
-
-    def _pressed(self, _widget, _message, _buffers):
-        made = self._make()
-        if made:
-            name, kind, text = made
-            self.send({"name": name, "kind": kind}, [text.encode()])
+    name = traitlets.Unicode().tag(sync=True)
+    kind = traitlets.Unicode().tag(sync=True)
+    text = traitlets.Unicode().tag(sync=True)

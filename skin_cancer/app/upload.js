@@ -1,10 +1,15 @@
 // Files that are chosen, dropped, pasted or photographed, to the kernel in chunks.
 
 const CHUNK = 1 << 20;
-const BEAT = 10_000; // milliseconds between two questions whether the kernel is there
-const PATIENCE = 15_000; // milliseconds without an answer from the kernel
+const TICK = 1_000; // milliseconds, in which everything that the visitor did is one question
+const SERVER_TICKS = 4; // between two questions whether the server is there, if the visitor does nothing
+const KERNEL_TICKS = 10; // the same of the kernel
+const SERVER_PATIENCE = 5_000; // milliseconds without an answer from the server
+const KERNEL_PATIENCE = 15_000; // the same of the kernel, which may be busy with a large image
+const ACTIONS = ["click", "keydown", "change"];
 const TYPES = ".jpg,.jpeg,.png,.bmp,.tif,.tiff,.webp";
-const SILENT = "The classifier does not answer. If that stays so, reload the page and choose the pictures again.";
+const SILENT = "The classifier does not answer. If that stays so, reload the page and choose the images again.";
+const KEPT = "What it has read can still be opened and saved. Save it first: reloading the page removes it.";
 const NO_FILE = "That was no file. Save the picture on your device first, or copy and paste it.";
 const NO_CAMERA = "No camera was found. Choose a picture instead.";
 const REFUSED = "The camera cannot be used. Allow it in the browser, or choose a picture instead.";
@@ -71,27 +76,70 @@ async function transfer(file, batch, limit, ask, progress) {
   }
 }
 
-/** Ask now and then, and after every click, whether the kernel is there. */
-function pulse(ask, tell) {
+/** Whether the server is there and still has the kernel. */
+async function served(kernel) {
+  if (!kernel) return true; // a front end that does not tell its address
+  const address = `${kernel.serverSettings.baseUrl}api/kernels/${kernel.id}`;
+  try {
+    const answer = await fetch(address, { signal: AbortSignal.timeout(SERVER_PATIENCE) });
+    return answer.status !== 404 && answer.status < 500;
+  } catch {
+    return false;
+  }
+}
+
+/** Ask one thing at a time. */
+function oneAtATime(question) {
   let asking = false;
-  const beat = async () => {
+  return async () => {
     if (asking) return;
     asking = true;
-    const silent = setTimeout(() => tell(false), PATIENCE);
+    await question();
+    asking = false;
+  };
+}
+
+/** Ask now and then, and after what the visitor does, whether server and kernel are there. */
+function pulse(kernel, ask, tell) {
+  let silent = false; // the kernel
+  let ticks = 0;
+  let acted = false;
+  const askServer = oneAtATime(async () => tell((await served(kernel)) && !silent));
+  const askKernel = oneAtATime(async () => {
+    const late = setTimeout(() => {
+      silent = true;
+      tell(false);
+    }, KERNEL_PATIENCE);
     const answered = await ask({ event: "alive" }).then(
       () => true,
       () => false, // there is no connection to send by
     );
-    clearTimeout(silent);
-    tell(answered);
-    asking = false;
+    clearTimeout(late);
+    silent = !answered;
+    askServer();
+  });
+  const tick = () => {
+    ticks += 1;
+    if (acted || ticks % SERVER_TICKS === 0) askServer();
+    if (acted || ticks % KERNEL_TICKS === 0) askKernel();
+    acted = false;
   };
-  const timer = setInterval(beat, BEAT);
-  document.addEventListener("click", beat);
+  const act = () => (acted = true);
+  const timer = setInterval(tick, TICK);
+  for (const action of ACTIONS) document.addEventListener(action, act);
   return () => {
     clearInterval(timer);
-    document.removeEventListener("click", beat);
+    for (const action of ACTIONS) document.removeEventListener(action, act);
   };
+}
+
+function reload() {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "sc-button";
+  button.textContent = "Reload the page";
+  button.addEventListener("click", () => location.reload());
+  return button;
 }
 
 function row(file) {
@@ -181,22 +229,18 @@ function render({ model, el }) {
   };
   const told = (answered) => {
     if (answered === alive) return;
+    const page = el.closest(".sc-page") ?? el;
     if (answered) {
       alive = true;
       say();
     } else {
-      say(SILENT);
+      say(SILENT, ...(page.querySelector(".sc-result")?.checkVisibility() ? [KEPT] : []));
       alive = false;
+      alert.append(reload());
     }
-    el.closest(".sc-page")?.classList.toggle("sc-gone", !alive);
+    alert.classList.toggle("sc-gone", !alive); // it stays in the window
+    for (const part of page.querySelectorAll(".sc-settings, .sc-clear")) part.inert = !alive;
     for (const button of drop.querySelectorAll("button")) button.disabled = !alive;
-    if (alive) return;
-    const reload = document.createElement("button");
-    reload.type = "button";
-    reload.className = "sc-button";
-    reload.textContent = "Reload the page";
-    reload.addEventListener("click", () => location.reload());
-    alert.append(reload);
   };
   const work = async () => {
     working = true;
@@ -243,7 +287,7 @@ function render({ model, el }) {
     find("[data-choose]").focus();
   };
   model.on("msg:custom", forget);
-  const stopPulse = pulse(ask, told);
+  const stopPulse = pulse(model.widget_manager.kernel, ask, told);
 
   const shot = camera(el, take, say);
   const phone = matchMedia("(pointer: coarse)").matches;
