@@ -368,13 +368,16 @@ def test_heatmap_opacity_zoom_and_outline_change_at_once(tab, picture):
 def test_prevalence_and_threshold(tab, picture):
     choose(tab, ("lesion.jpg", picture))
     answer = answer_for(tab, "lesion.jpg")
-    assert "all diagnoses equally frequent" in answer.inner_text()
+    assert "a specialist clinic, with the shares of HAM10000" in answer.inner_text()
     tab.get_by_label("Evidence for").select_option(index=5)
     tab.get_by_role("slider", name="Zoom").fill("2")
-    tab.get_by_label("Prevalence").select_option(index=2)
+    tab.get_by_label("Prevalence").select_option(label="Screening")
     answer.filter(has_text="people without complaints").wait_for()
+    assert "No threshold for this prior." in answer.inner_text()
+    assert not tab.get_by_label("Threshold").is_visible()
     assert tab.get_by_label("Evidence for").input_value() == "dermatofibroma"
     assert tab.get_by_role("slider", name="Zoom").input_value() == "2"
+    tab.get_by_label("Prevalence").select_option(label="Specialist clinic")
     tab.get_by_label("Threshold").select_option(index=2)
     answer.filter(has_text="find 98 % of malignant lesions").wait_for()
     screenshot(tab, "screening")
@@ -404,7 +407,7 @@ def report_of(browser, saved):
 def test_the_report_opens_offline_and_says_the_same(tab, picture, browser, tmp_path):
     choose(tab, ("lesion.jpg", with_exif(picture, b"SECRET NAME")))
     answer_for(tab, "lesion.jpg")
-    tab.get_by_label("Prevalence").select_option(index=2)
+    tab.get_by_label("Prevalence").select_option(label="Screening")
     answer = tab.get_by_role("region", name="Result").filter(has_text="people without complaints")
     answer.wait_for()
     saved = save(tab, "Save the report", tmp_path)
@@ -467,7 +470,7 @@ def test_the_keyboard_alone_is_enough(tab, picture, tmp_path):
     answer_for(tab, "lesion.jpg")
     press_until("combobox", "Prevalence")
     tab.keyboard.press("ArrowDown")
-    tab.get_by_text("as in the training images, from", exact=False).last.wait_for()
+    tab.get_by_text("people without complaints", exact=False).last.wait_for()
     press_until("slider", "Heatmap")
     tab.keyboard.press("End")
     assert tab.locator("[data-heat] canvas").evaluate("canvas => canvas.style.opacity") == "1"
