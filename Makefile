@@ -5,6 +5,7 @@ PORT ?= 8866
 BUNDLE ?=
 DATA ?=
 JOBS ?= 2
+ROOT_TOO := $(if $(filter 0,$(shell id -u)),--allow-root)
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := $(wildcard skin_cancer/page/share/jupyter/voila/templates/skin_cancer/*)
@@ -15,12 +16,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-app: $(VENV)/app.done  ## Serve the upload page (IP=127.0.0.1, PORT=8866, BUNDLE=models/...)
-	SKIN_CANCER_BUNDLE="$(BUNDLE)" PYDEVD_DISABLE_FILE_VALIDATION=1 \
-	$(BIN)/voila app.ipynb --no-browser --Voila.ip=$(IP) --port=$(PORT)
+app: $(VENV)/app.done  ## Serve the upload page (IP=127.0.0.1, PORT=8866 or auto, BUNDLE=models/...)
+	@$(BIN)/python -m skin_cancer.serve --ip "$(IP)" --port "$(PORT)" --bundle "$(BUNDLE)"
 
 lab: $(VENV)/notebooks.done  ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ROOT_TOO)
 
 notebooks: $(VENV)/notebooks.done  ## Run all notebooks on the sample and say how long each took
 	@mkdir -p runs/notebooks
@@ -62,7 +62,7 @@ $(DONE): $(VENV)/%.done: locks/%.txt pyproject.toml $(PAGE)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	|| { echo "Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Setting up $(VENV) from $<; this takes a minute for the page, several for the rest ..."
-	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install --require-hashes --requirement $<
-	$(PIP) install --no-deps --no-build-isolation --editable .
-	touch $@
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes --requirement $<
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

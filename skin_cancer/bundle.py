@@ -22,6 +22,7 @@ GRAPHS = {"float": "model.tflite", "int8": "model_int8.tflite"}
 KERAS_MODEL = "model.keras"
 REFERENCE = "reference.npz"
 
+BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"  # in the environment: the folder of the page's bundle
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_BUNDLE = MODELS_FOLDER / "ham10000_lite0"
 MEASURED_BUNDLE = MODELS_FOLDER / "ham10000_lite0_measured"  # same recipe, holdout never seen

@@ -7,7 +7,10 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado.web import HTTPError
 
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
-TO_THE_LOG = "--IPKernelApp.outstream_class=None"  # what a kernel prints, not to its visitor
+ARGUMENTS = [
+    "--IPKernelApp.outstream_class=None",  # what a kernel prints, not to its visitor
+    "--IPKernelApp.log_level=ERROR",  # it warns that it listens, to this computer alone
+]
 
 
 class VisitorKernels(AsyncMappingKernelManager):
@@ -20,7 +23,7 @@ class VisitorKernels(AsyncMappingKernelManager):
 
     async def start_kernel(self, **options) -> str:
         """Start a kernel whose output goes to the server's log; return its id."""
-        return await super().start_kernel(extra_arguments=[TO_THE_LOG], **options)
+        return await super().start_kernel(extra_arguments=ARGUMENTS, **options)
 
     async def cull_kernels(self) -> None:
         """End kernels that nobody has used for `cull_idle_timeout` seconds."""

@@ -3,12 +3,10 @@
 import json
 import os
 import re
-import socket
 import sys
 import time
 import urllib.request
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import websocket
@@ -23,6 +21,7 @@ from jupyter_server.services.kernels.connection.base import (
 from skin_cancer.kernels import PROTOCOL
 
 CHUNK = 1 << 20
+ADDRESS = re.compile(r"The page is at (http://localhost:(\d+)) ;")
 PARTS = ("header", "parent_header", "metadata", "content")
 
 
@@ -34,30 +33,44 @@ def wait_for(condition, seconds=20):
 
 
 class Server:
-    """A running Voila: its address, process, and the folder that it may write to."""
+    """The page as `make app` serves it.
 
-    def __init__(self, folder, *options):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder, self.address = folder, f"http://localhost:{self.port}"
+    Attributes:
+        folder: what it may write to.
+        log: what it prints.
+        process: the running process.
+        address, port: of the page.
+
+    Args:
+        folder: for `folder`.
+        options: further ones of `skin_cancer.serve`.
+        before: what stands before the command.
+        environment: further variables.
+    """
+
+    def __init__(self, folder, *options, before=(), **environment):
+        self.folder = folder / "written"
+        self.folder.mkdir()
         self.log = folder / "log"
-        voila = Path(sys.executable).with_name("voila")
+        serve = [sys.executable, "-m", "skin_cancer.serve", "--port=auto", *options]
         with self.log.open("w") as output:
             self.process = psutil.Popen(
-                [voila, "app.ipynb", f"--port={self.port}", *options],
+                [*before, *serve],
                 cwd=ROOT,
-                env={**os.environ, "TMPDIR": str(folder), "BROWSER": "true"},
+                env={**os.environ, "TMPDIR": str(self.folder), **environment},
                 stdout=output,
                 stderr=output,
             )
-        wait_for(lambda: "is running at" in self.log.read_text(), 60)
+        wait_for(lambda: ADDRESS.search(self.log.read_text()) or self.process.poll(), 60)
+        self.address, port = ADDRESS.search(self.log.read_text()).groups()
+        self.port = int(port)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
+        with suppress(psutil.NoSuchProcess):  # it was ended already
+            self.process.terminate()
         self.process.wait(20)
 
     def kernels(self):
@@ -97,7 +110,7 @@ class Visitor:
     def connect(self):
         address = self.address.replace("http", "ws")
         self.socket = websocket.create_connection(
-            f"{address}/api/kernels/{self.kernel}/channels",
+            f"{address}/api/kernels/{self.kernel}/channels?session_id={self.session.session}",
             origin=self.address,
             subprotocols=[PROTOCOL],
             timeout=self.timeout,

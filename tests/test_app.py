@@ -469,13 +469,13 @@ def test_an_unexpected_failure_to_load_is_said_plainly(monkeypatch, caplog):
 
 
 def test_a_bundle_that_cannot_be_loaded_is_said_on_the_page(tmp_path, monkeypatch):
-    monkeypatch.setenv(app.BUNDLE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(bundle.BUNDLE_VARIABLE, str(tmp_path))
     root = app.build()
     assert "There is no model bundle" in root.children[-1].value
 
 
 def test_another_bundle_by_its_folder(monkeypatch):
-    monkeypatch.setenv(app.BUNDLE_VARIABLE, str(bundle.MEASURED_BUNDLE))
+    monkeypatch.setenv(bundle.BUNDLE_VARIABLE, str(bundle.MEASURED_BUNDLE))
     assert bundle.read(bundle.MEASURED_BUNDLE).name in app.build().children[-1].value
 
 

@@ -199,7 +199,7 @@ def test_modules_import_only_from_those_above_them():
         *("errors", "diagnoses", "priors", "imaging", "lesion", "quality", "bundle", "doubt"),
         *("classifier", "sample", "app/reading", "app/answer", "app/report", "app/live"),
         *("app/script", "app/upload", "app/result", "app/overview", "app/save", "app/page"),
-        "kernels",
+        *("kernels", "serve"),
         *("download", "dataset", "augmentation", "config", "card", "bundle_writer"),
         *("calibration", "batches", "network", "training", "metrics", "strangers"),
         *("evaluation", "recipe"),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -18,10 +19,10 @@ from skin_cancer.app.report import table, template
 from skin_cancer.app.result import Record, Result
 from skin_cancer.app.save import Save
 from skin_cancer.app.upload import Upload
+from skin_cancer.bundle import BUNDLE_VARIABLE
 from skin_cancer.classifier import SENSITIVITY, Classifier, percent
 from skin_cancer.errors import ImageError, SkinCancerError
 
-BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"
 SERVED = "VOILA_APP_PORT"  # which Voila tells its kernels
 STYLE = Path(__file__).with_name("page.css")
 FAILED = "Something went wrong here; the log of the server says what. Try another picture."
@@ -51,6 +52,7 @@ def build() -> widgets.Widget:
 def _tell_the_log():
     logging.basicConfig(format=LOG_LINE)
     logging.getLogger("skin_cancer").setLevel(logging.INFO)
+    logging.getLogger("Comm").setLevel(logging.ERROR)  # each page closes one before it answers
     get_ipython()._showtraceback = lambda _kind, error, _lines: log.error(
         "a message failed", exc_info=error
     )
@@ -178,7 +180,8 @@ class Page:
 
     def _warm_up(self):
         """Let the network run once, so that the first picture need not wait for its set-up."""
-        self._classifier.predict(np.zeros((64, 64, 3), np.uint8))
+        with _unheard():
+            self._classifier.predict(np.zeros((64, 64, 3), np.uint8))
 
     def _draw_example(self):
         code, seed = EXAMPLES[self._examples % len(EXAMPLES)]
@@ -221,6 +224,20 @@ class Page:
                 self._alert(FAILED)
 
         return run
+
+
+@contextmanager
+def _unheard():
+    """Keep from the log what libraries say of their set-up, some of them from C++."""
+    log_of_server = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(log_of_server, 2)
+        os.close(log_of_server)
+        os.close(nowhere)
 
 
 def _button(words, pressed):

@@ -12,6 +12,7 @@ from skin_cancer.app.reading import Opinion
 from skin_cancer.bundle import Description
 from skin_cancer.classifier import DISCLAIMER
 
+PROGRAM = metadata.version("skin_cancer")
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
@@ -96,5 +97,4 @@ def _plain(name):
 
 def _version(description):
     commit = description.training["provenance"].get("git_commit") or "unknown"
-    program = metadata.version("skin_cancer")
-    return f"Model {description.name} (trained at {commit[:10]}), program {program}"
+    return f"Model {description.name} (trained at {commit[:10]}), program {PROGRAM}"
