@@ -1,6 +1,7 @@
 """The diagnoses of the ISIC challenges: the one place for their order, names and colours.
 
 ISIC 2018 has seven. ISIC 2019 adds squamous cell carcinoma; what it calls AK is AKIEC here.
+AKIEC holds Bowen's disease, which is squamous cell carcinoma in situ; SCC is invasive.
 """
 
 from dataclasses import dataclass
@@ -105,3 +106,15 @@ ISIC_2018 = ISIC_2019[:7]
 
 BY_CODE = {diagnosis.code: diagnosis for diagnosis in ISIC_2019}
 BY_HAM_CODE = {diagnosis.ham_code: diagnosis for diagnosis in ISIC_2018}
+
+_SAME = {diagnosis.code: (diagnosis.code,) for diagnosis in ISIC_2018}
+_OF_HAM = {code: (diagnosis.code,) for code, diagnosis in BY_HAM_CODE.items()}
+
+# Each archive's words, and which of our codes they may mean, the likeliest first: ISIC 2019 counts
+# Bowen's disease as SCC, HAM10000 and MILK10k as AKIEC. What means none is none of ours.
+TAXONOMY = {
+    "HAM10000": _OF_HAM,
+    "ISIC 2018": {**_SAME, **_OF_HAM},
+    "ISIC 2019": {**_SAME, "AK": ("AKIEC",), "SCC": ("SCC", "AKIEC")},
+    "MILK10k": {**_SAME, "SCCKA": ("SCC",), "INF": (), "BEN_OTH": (), "MAL_OTH": ()},
+}

@@ -224,9 +224,8 @@ def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
             those it was trained with, so that its training images may be in the part.
     """
     trained, validation = divide(table, training["recipe"])
-    parts = (
-        {"holdout": table[table["fold"] == dataset.HOLDOUT]} if len(trained) < len(table) else {}
-    )
+    apart = training["recipe"].get("holdout") != "included"
+    parts = {"holdout": table[table["fold"] == dataset.HOLDOUT]} if apart else {}
     if len(validation):
         parts[training["recipe"].get("source") or str(training["recipe"]["fold"])] = validation
     if part not in parts:

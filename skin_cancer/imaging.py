@@ -20,6 +20,7 @@ MAX_SCANS = 64  # of a JPEG; cameras and programs write at most about ten
 JPEG, PNG = b"\xff\xd8", b"\x89PNG"
 SCAN = b"\xff\xda"
 DAMAGED = "The picture is damaged or incomplete. Save or send it again."
+LEVEL_QUALITY = 75
 HAIR_SHARE, CORNER_SHARE, INK_SHARE, RULER_SCORE = 0.01, 0.01, 0.003, 0.4
 
 # What is wrong with a picture is said by ImageError; OpenCV need not write it to the console.
@@ -42,7 +43,7 @@ def decode(data: bytes) -> np.ndarray:
         ImageError: not such a file, too large, too small or damaged.
     """
     check_bytes(len(data))
-    _check_header(data)
+    check_size(*read_size(io.BytesIO(data)))
     _check_parts(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -86,12 +87,20 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def _check_header(data):
+def read_size(file) -> tuple[int, int]:
+    """Return width and height in pixels, from the header alone.
+
+    Args:
+        file: a path, or a binary file to read from.
+
+    Raises:
+        ImageError: not an image file, or too large.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as header:
-                size = header.size
+            with Image.open(file, formats=FORMATS) as header:
+                return header.size
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"The picture has more than {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller and try "
@@ -102,7 +111,6 @@ def _check_header(data):
             "This file cannot be read as a picture. Choose a whole JPEG, PNG, BMP, TIFF or WebP "
             "file."
         ) from error
-    check_size(*size)
 
 
 def _check_parts(data):
@@ -134,6 +142,40 @@ def centre_square(image: np.ndarray, size: int, share: float = 1.0) -> np.ndarra
     square = image[top : top + side, left : left + side]
     method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return cv2.resize(square, (size, size), interpolation=method)
+
+
+def level(image: np.ndarray, side: int) -> np.ndarray:
+    """Reduce an image by area and compress it as JPEG of quality 75, colours at half resolution.
+
+    So do images lose what tells them from those of their source that came reduced.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        side: of the shorter side of the result in pixels; a smaller image keeps its size.
+
+    Returns:
+        uint8 RGB.
+    """
+    share = min(1.0, side / min(image.shape[:2]))
+    width, height = (round(share * length) for length in image.shape[1::-1])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return compress(small, LEVEL_QUALITY)
+
+
+def compress(image: np.ndarray, quality: int) -> np.ndarray:
+    """Encode as JPEG, colours at half resolution, and decode.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        quality: 0 to 100.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    data = cv2.imencode(".jpg", image[..., ::-1], options)[1]
+    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
 
 
 def shades_of_grey(image: np.ndarray, power: float = 6) -> np.ndarray:

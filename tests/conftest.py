@@ -110,7 +110,20 @@ def tiny_run(ham10000, tmp_path_factory):
 @pytest.fixture
 def real_data():
     """The HAM10000 folder, where there is one."""
-    folder = os.environ.get("ISIC_DATA_DIR")
-    if not folder:
-        pytest.skip("ISIC_DATA_DIR does not name a HAM10000 folder")
-    return Path(folder)
+    return real_archive(dataset.HAM10000)
+
+
+@pytest.fixture
+def real_archives():
+    """The folders of HAM10000, ISIC 2019 and MILK10k, where they are."""
+    layouts = (dataset.HAM10000, dataset.ISIC_2019_TRAINING, dataset.MILK10K)
+    return [real_archive(layout) for layout in layouts]
+
+
+def real_archive(layout):
+    """Return which of the folders that ISIC_DATA_DIR names holds an archive."""
+    folders = os.environ.get("ISIC_DATA_DIR", "").split(",")
+    for folder in map(Path, filter(None, folders)):
+        if (folder / f"{layout.truth}.csv").exists():
+            return folder
+    return pytest.skip(f"ISIC_DATA_DIR does not name a {layout.name} folder")

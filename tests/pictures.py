@@ -79,14 +79,14 @@ def write_ham10000(folder, lesions=8):
     return table
 
 
-def write_isic2019(folder, lesions=8):
-    """Write a synthetic dataset in the layout of ISIC 2019: eight diagnoses."""
+def write_isic2019(folder, lesions=8, first=0):
+    """Write a synthetic dataset in the layout of ISIC 2019: eight diagnoses, ids from `first`."""
     images = folder / "ISIC_2019_Training_Input"
     images.mkdir(parents=True)
     codes = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
     rows = []
     for number, code in enumerate(code for code in codes[:-1] for _ in range(lesions)):
-        name = f"ISIC_{number:07d}"
+        name = f"ISIC_{first + number:07d}"
         (images / f"{name}.jpg").write_bytes(encoded(lesion(96, 72, seed=number)))
         rows.append([name, *(float(code == other) for other in codes)])
     truth = pd.DataFrame(rows, columns=["image", *codes])
@@ -101,3 +101,28 @@ def with_exif(jpeg, secret):
     """Return a JPEG's bytes with some more in its EXIF part."""
     exif = b"\xff\xe1" + (len(secret) + 10).to_bytes(2) + b"Exif\0\0" + secret + b"\0\0"
     return jpeg[:2] + exif + jpeg[2:]
+
+
+def write_milk10k(folder, lesions=8):
+    """Write a synthetic dataset in the layout of MILK10k: a close-up beside each image."""
+    codes = ["AKIEC", "BCC", "BEN_OTH", "BKL", "DF", "INF", "MAL_OTH", "MEL", "NV", "SCCKA", "VASC"]
+    truth, details = [], []
+    for number, code in enumerate(code for code in codes for _ in range(lesions)):
+        name = f"IL_{number:07d}"
+        images = folder / "MILK10k_Training_Input" / name
+        images.mkdir(parents=True)
+        truth.append([name, *(float(code == other) for other in codes)])
+        for kind, place in (("dermoscopic", 8_000_000), ("clinical: close-up", 9_000_000)):
+            image = f"ISIC_{place + number}"
+            (images / f"{image}.jpg").write_bytes(encoded(lesion(96, 72, seed=number)))
+            details.append([name, kind, image, 60, "female", number % 6, "trunk", 0.25])
+    columns = ["lesion_id", "image_type", "isic_id", "age_approx", "sex", "skin_tone_class", "site"]
+    tables = {
+        "GroundTruth": pd.DataFrame(truth, columns=["lesion_id", *codes]),
+        "Metadata": pd.DataFrame(details, columns=[*columns, "MONET_hair"]),
+        "Supplement": pd.DataFrame(
+            {"isic_id": [row[2] for row in details], "diagnosis_confirm_type": "histopathology"}
+        ),
+    }
+    for name, table in tables.items():
+        table.to_csv(folder / f"MILK10k_Training_{name}.csv", index=False)

@@ -1,3 +1,5 @@
+import hashlib
+import math
 import shutil
 import subprocess
 import sys
@@ -5,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 from conftest import UNPRIVILEGED
-from pictures import encoded, lesion, write_isic2019
+from pictures import encoded, lesion, write_ham10000, write_isic2019, write_milk10k
 
 from skin_cancer import dataset
 from skin_cancer.errors import DatasetError
@@ -264,7 +266,8 @@ def many_lesions():
         for number, code in enumerate(["NV"] * 300 + ["MEL"] * 60 + ["DF"] * 20)
         for image in range(1 + number % 3)
     ]
-    return pd.DataFrame(rows, columns=["lesion_id", "image_id", "diagnosis"])
+    table = pd.DataFrame(rows, columns=["lesion_id", "image_id", "diagnosis"])
+    return table.assign(archive="HAM10000", apart=None)
 
 
 def test_no_lesion_is_ever_split():
@@ -293,6 +296,205 @@ def test_too_few_lesions_to_split():
         dataset.split(table[~table["lesion_id"].isin([f"L{i}" for i in range(366, 380)])])
 
 
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory):
+    """The folders of synthetic datasets in the layouts of HAM10000, ISIC 2019 and MILK10k."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("ham", "isic2019", "milk10k")]
+    write_ham10000(folders[0])
+    write_isic2019(folders[1], first=1000)
+    write_milk10k(folders[2])
+    return folders
+
+
+def test_milk10k_as_published(archives):
+    table = dataset.read(archives[2])
+    assert len(table) == 88
+    assert table["image_id"].str.startswith("ISIC_8").all()  # no close-up
+    assert table["lesion_id"].str.startswith("IL_").all()
+    assert set(table["dataset"]) == set(table["archive"]) == {"MILK10k"}
+    assert set(table["dx_type"]) == {"histopathology"}
+    assert sorted(set(table["skin_tone"])) == [0, 1, 2, 3, 4, 5]
+    assert set(table["hair"]) == {0.25}
+    apart = table["apart"].notna()
+    assert set(table["apart"][apart]) == {dataset.NONE_OF_OURS}
+    assert set(table["diagnosis"][apart]) == {"BEN_OTH", "INF", "MAL_OTH"}
+    assert set(table["diagnosis"][~apart]) == set(dataset.codes(table))
+
+
+def test_milk10k_without_its_images(archives, tmp_path):
+    copy = shutil.copytree(archives[2], tmp_path / "copy")
+    (copy / "MILK10k_Training_Metadata.csv").unlink()
+    with pytest.raises(DatasetError, match=r"lacks MILK10k_Training_Metadata\.csv"):
+        dataset.read(copy)
+
+
+def test_an_scc_of_isic_2019_may_be_bowens_disease(archives):
+    table = dataset.read(archives)
+    either = table[table["alternative"].notna()]
+    assert len(either) == 8
+    kinds = either[["archive", "diagnosis", "alternative"]].drop_duplicates()
+    assert kinds.values.tolist() == [["ISIC 2019", "SCC", "AKIEC"]]
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        ("isic2018_without_groupings", "ISIC2018_Task3_Training_LesionGroupings.csv"),
+        ("isic2019_without_metadata", "ISIC_2019_Training_Metadata.csv"),
+    ],
+)
+def test_lesions_that_are_not_told_are_refused(tmp_path, case, name):
+    if case.startswith("isic2019"):
+        write_isic2019(tmp_path)
+        (tmp_path / name).unlink()
+    else:
+        pictures(tmp_path / "ISIC2018_Task3_Training_Input", ["ISIC_1"])
+        truth(
+            tmp_path / "ISIC2018_Task3_Training_GroundTruth.csv", [["ISIC_1", 1, *[0] * 6]], SEVEN
+        )
+    with pytest.raises(DatasetError, match=f"lacks {name}") as error:
+        dataset.read(tmp_path)
+    assert f"Get it from https://isic-challenge-data.s3.amazonaws.com/{case[4:8]}/{name}" in str(
+        error.value
+    )
+    table = dataset.read(tmp_path, images_as_lesions=True)
+    assert table["lesion_id"].tolist() == table["image_id"].tolist()
+
+
+def test_several_archives_are_one_dataset(archives):
+    table = dataset.read(archives)
+    assert table["archive"].value_counts().to_dict() == {
+        "HAM10000": len(dataset.read(archives[0])),
+        "ISIC 2019": 64,
+        "MILK10k": 88,
+    }
+    assert table.equals(dataset.read(archives[::-1]))
+    assert table["image_id"].is_monotonic_increasing
+    assert dataset.title(table) == "HAM10000, ISIC 2019, MILK10k"
+
+
+def test_an_image_in_several_archives_is_read_once(archives, tmp_path):
+    write_isic2019(tmp_path, first=60)
+    ids = dataset.read(archives[0])["image_id"]
+    table = dataset.read([tmp_path, archives[0]]).set_index("image_id")
+    assert set(table.loc[ids, "archive"]) == {"HAM10000"}
+    assert table["archive"].value_counts()["ISIC 2019"] == 64 - sum(ids >= "ISIC_0000060")
+
+
+def test_folders_may_be_named_in_a_list_or_with_commas(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    assert dataset.data_folder([str(folder) for folder in folders]) == folders
+    assert dataset.data_folder(f"{folders[0]},{folders[1]}") == folders
+    odd = tmp_path / "one, with a comma"
+    odd.mkdir()
+    assert dataset.data_folder(str(odd)) == odd
+
+
+def test_examples_are_in_no_training(tmp_path):
+    example = min(dataset.EXAMPLES)
+    write_isic2019(tmp_path)
+    for name in ("GroundTruth", "Metadata"):
+        path = tmp_path / f"ISIC_2019_Training_{name}.csv"
+        path.write_text(path.read_text().replace("ISIC_0000001,", f"{example}_downsampled,"))
+    images = tmp_path / "ISIC_2019_Training_Input"
+    (images / "ISIC_0000001.jpg").rename(images / f"{example}_downsampled.jpg")
+    table = dataset.split(dataset.read(tmp_path))
+    assert table.loc[table["fold"] == dataset.APART, "image_id"].tolist() == [
+        f"{example}_downsampled"
+    ]
+
+
+def write_bcn(folder, sides):
+    """Write ISIC 2019 with lesions of BCN_20000 whose images have these sides, by diagnosis."""
+    write_isic2019(folder)
+    path = folder / "ISIC_2019_Training_Metadata.csv"
+    table = pd.read_csv(path)
+    table["lesion_id"] = [f"BCN_{i:07d}" for i in range(len(table))]
+    table.to_csv(path, index=False)
+    truth = pd.read_csv(folder / "ISIC_2019_Training_GroundTruth.csv").set_index("image")
+    for image, code in truth.idxmax(axis=1).items():
+        side = sides.get(image, sides.get(code, 48))
+        file = folder / "ISIC_2019_Training_Input" / f"{image}.jpg"
+        file.write_bytes(encoded(lesion(side, side)))
+
+
+def test_bcn_is_levelled_where_size_tells_melanomas(tmp_path):
+    write_bcn(tmp_path, {"MEL": 96, "ISIC_0000002": 48, "ISIC_0000010": 96})
+    table = dataset.split(dataset.read(tmp_path)).set_index("image_id")
+    assert set(table["dataset"]) == {dataset.BCN}
+    assert set(table["level"]) == {48}
+    controls = table.index[table["apart"] == dataset.CONTROL].tolist()
+    assert controls == ["ISIC_0000002", "ISIC_0000010"]
+    assert set(table.loc[controls, "fold"]) == {dataset.APART}
+    sizes = {dataset.read_image(row.path, row.level).shape for row in table.itertuples()}
+    assert sizes == {(48, 48, 3)}
+
+
+def test_bcn_stays_as_published_where_all_is_of_one_size(tmp_path):
+    write_bcn(tmp_path, {"MEL": 48})
+    table = dataset.read(tmp_path)
+    assert set(table["level"]) == {0}
+    assert table["apart"].isna().all()
+
+
+def test_each_archive_is_split_by_itself(archives):
+    alone = dataset.split(dataset.read(archives[0])).set_index("image_id")["fold"]
+    joined = dataset.split(dataset.read(archives)).set_index("image_id")
+    assert (joined.loc[alone.index, "fold"] == alone).all()
+    lesions = joined[joined["archive"] == "MILK10k"].drop_duplicates("lesion_id")
+    assert (lesions["fold"] == dataset.APART).sum() == 24
+    assert (lesions["fold"] == dataset.HOLDOUT).sum() == math.ceil(0.3 * 64)
+
+
+@pytest.fixture
+def parted():
+    """Lesions of one fold each, and their folds without a link."""
+    table = many_lesions()
+    folds = dataset.split(table).drop_duplicates("lesion_id").set_index("lesion_id")["fold"]
+    return table, {fold: folds.index[folds == fold].tolist() for fold in sorted(set(folds))}
+
+
+def folds_with(table, links):
+    return dataset.split(table, links=links).drop_duplicates("lesion_id").set_index("lesion_id")
+
+
+def test_linked_lesions_go_to_the_fold_of_the_first(parted):
+    table, lesions = parted
+    chain = [lesions[3][0], lesions[1][0], lesions[0][0]]
+    found = folds_with(table, [(chain[0], chain[1]), (chain[2], chain[1])])
+    first = min(chain)
+    assert set(found.loc[chain, "fold"]) == {k for k in lesions if first in lesions[k]}
+    assert set(found.loc[chain, "group"]) == {first}
+    others = found.drop(index=chain)
+    assert (others["fold"] == folds_with(table, []).drop(index=chain)["fold"]).all()
+
+
+def test_what_is_linked_to_the_holdout_leaves_training(parted):
+    table, lesions = parted
+    held, other = lesions[dataset.HOLDOUT][:2]
+    links = [(lesions[2][0], held), (lesions[4][0], lesions[2][0]), (held, other)]
+    found = folds_with(table, links)["fold"]
+    assert found[[held, other]].tolist() == [dataset.HOLDOUT] * 2
+    assert found[[lesions[2][0], lesions[4][0]]].tolist() == [dataset.LINKED] * 2
+
+
+def test_what_is_linked_to_what_no_network_may_learn_is_not_learnt(parted):
+    table, lesions = parted
+    table.loc[table["lesion_id"] == lesions[0][0], "apart"] = dataset.CONTROL
+    found = folds_with(table, [(lesions[0][0], lesions[1][0])])["fold"]
+    assert found[[lesions[0][0], lesions[1][0]]].tolist() == [dataset.APART] * 2
+
+
+def test_links_are_read_from_pairs_of_images(parted, tmp_path):
+    table = parted[0]
+    rows = [("I1-0", "I9-0", 10), ("I1-0", "I1-1", 99), ("I2-0", "I3-0", 9), ("I4-0", "gone", 50)]
+    path = tmp_path / "pairs.csv"
+    pd.DataFrame(rows, columns=["image_a", "image_b", "inliers"]).to_csv(path, index=False)
+    assert dataset.read_links(path, table) == [("L1", "L9")]
+    with pytest.raises(DatasetError, match="is no table of image_a, image_b and inliers"):
+        dataset.read_links(tmp_path / "nowhere.csv", table)
+
+
 def test_fingerprint_changes_with_any_image(copy):
     table = dataset.read(copy)
     before = dataset.fingerprint(table)
@@ -307,3 +509,19 @@ def test_split_of_the_real_data(real_data):
     assert len(table) == 10015
     assert (table.groupby("lesion_id")["fold"].nunique() == 1).all()
     assert table["fold"].value_counts()[dataset.HOLDOUT] == 1490
+
+
+def test_the_holdout_of_ham10000_is_what_it_was_whatever_else_is_read(real_archives):
+    table = dataset.split(dataset.read(real_archives))
+    held = table[(table["fold"] == dataset.HOLDOUT) & (table["archive"] == "HAM10000")]
+    lesions = sorted(set(held["lesion_id"]))
+    assert len(lesions) == 1121
+    assert hashlib.sha256("\n".join(lesions).encode()).hexdigest().startswith("73a08a0966c9d3e6")
+
+
+def test_controls_of_the_real_data(real_archives):
+    table = dataset.read(real_archives)
+    controls = table[table["apart"] == dataset.CONTROL]
+    assert (controls["diagnosis"] == "MEL").sum() == 10
+    assert (controls["diagnosis"] != "MEL").sum() == 66
+    assert (table["apart"] == dataset.NONE_OF_OURS).sum() == 87

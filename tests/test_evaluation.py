@@ -29,6 +29,7 @@ def answers(lesions=20, right=0.7, seed=0):
     table = pd.DataFrame({"diagnosis": np.array(CODES)[truth]})
     table["lesion_id"] = [f"L{i}" for i in range(len(table))]
     table["image_id"] = [f"I{i}" for i in range(len(table))]
+    table = table.assign(archive="HAM10000", apart=None)
     scores = rng.random((len(truth), 7))
     scores[np.arange(len(truth)), truth] += np.where(rng.random(len(truth)) < right, 1, 0)
     return table, scores / scores.sum(axis=1, keepdims=True), truth
