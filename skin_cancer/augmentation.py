@@ -5,14 +5,17 @@ import math
 import cv2
 import numpy as np
 
-from skin_cancer import sample
+from skin_cancer import imaging, sample
 
 LUMA = np.array([0.299, 0.587, 0.114])
 SATURATION, CONTRAST, WHITE_BALANCE = math.log(1.25), math.log(1.2), math.log(1.08)
 BRIGHTNESS = 20
+COARSEST = 84  # shorter side in pixels of the coarsest images that there are to learn from
 
 
-def augment(image: np.ndarray, size: int, seed, strength: float = 1.0) -> np.ndarray:
+def augment(
+    image: np.ndarray, size: int, seed, strength: float = 1.0, softening: float = 0.0
+) -> np.ndarray:
     """Return a random view for training, a function of the picture, seed and strength alone.
 
     One dial for all ranges, as the magnitude of RandAugment (Cubuk et al. 2020, section 3).
@@ -23,15 +26,53 @@ def augment(image: np.ndarray, size: int, seed, strength: float = 1.0) -> np.nda
         seed: an integer or a tuple of integers.
         strength: 0 for crops, turns and flips alone; 1 mild; above 1 the view may also lose
             resolution, get noise, be compressed or partly covered.
+        softening: chance of `random_resolution`, and of `random_sideways`.
 
     Returns:
         uint8 RGB (size, size, 3).
     """
     rng = np.random.default_rng(seed)
+    if softening and rng.random() < softening:
+        image = random_sideways(image, rng)
+    if softening and rng.random() < softening:
+        image = random_resolution(image, rng)
     view = random_crop(image, size, rng, strength)
     view = random_colour(view, rng, strength)
     view = random_sharpness(view, rng, strength)
     return random_damage(view, rng, min(0.5, (strength - 1) / 2)) if strength > 1 else view
+
+
+def random_resolution(image: np.ndarray, seed) -> np.ndarray:
+    """Take resolution away and compress, as some archives come: size must not tell a source.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        seed: an integer, a tuple of integers or a `numpy.random.Generator`.
+
+    Returns:
+        uint8 RGB of the same aspect, its shorter side from 84 pixels, which a third have, to what
+        it was.
+    """
+    rng = np.random.default_rng(seed)
+    share = min(1.0, COARSEST / min(image.shape[:2])) ** min(1.0, rng.uniform(0, 1.5))
+    small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    return imaging.compress(small, int(rng.integers(60, 96)))
+
+
+def random_sideways(image: np.ndarray, seed) -> np.ndarray:
+    """Blur or sharpen along the rows, as an image that was squashed and stretched back.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        seed: an integer, a tuple of integers or a `numpy.random.Generator`.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+    """
+    rng = np.random.default_rng(seed)
+    amount, radius = rng.uniform(-1, 1), rng.uniform(0.5, 2) * image.shape[1] / 300
+    blurred = cv2.GaussianBlur(image, (2 * math.ceil(3 * radius) + 1, 1), radius)
+    return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
 
 
 def random_crop(image: np.ndarray, size: int, seed, strength: float = 1.0) -> np.ndarray:
@@ -149,7 +190,7 @@ def random_damage(image: np.ndarray, seed, chance: float) -> np.ndarray:
     if rng.random() < chance:
         image = _noisy(image, rng.uniform(2, 15), rng)
     if rng.random() < chance:
-        image = _compress(image, int(rng.integers(30, 95)))
+        image = imaging.compress(image, int(rng.integers(30, 95)))
     if rng.random() < chance:
         side = len(image)
         cover = round(side * rng.uniform(0.15, 0.4))
@@ -164,12 +205,6 @@ def _coarsen(image, share):
     height, width = image.shape[:2]
     small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _compress(image, quality):
-    """Encode as JPEG and decode."""
-    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
 
 
 def colour_statistics(image: np.ndarray) -> np.ndarray:
@@ -229,7 +264,7 @@ DISTORTIONS = {
     "sharpened": lambda image: _sharpen(image, 1.5, 1.5),
     "blurred": lambda image: _sharpen(image, -1.0, 1.5),
     "half the resolution": lambda image: _coarsen(image, 0.5),
-    "JPEG quality 30": lambda image: _compress(image, 30),
+    "JPEG quality 30": lambda image: imaging.compress(image, 30),
     "zoomed in to 75 %": lambda image: _centre(image, 0.75),
     "zoomed out to 75 %": lambda image: _framed(image, 0.75),
     "moved by 15 %": lambda image: _shifted(image, 0.15),

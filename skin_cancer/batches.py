@@ -24,6 +24,7 @@ class Pictures:
 
     def __init__(self, table: pd.DataFrame):
         self.paths = table["path"].to_numpy()
+        self.levels = table["level"].to_numpy()
         self.room = CACHE_BYTES
         self.kept = {}
         self.lock = threading.Lock()
@@ -36,7 +37,7 @@ class Pictures:
         """
         if index in self.kept:
             return self.kept[index]
-        picture = dataset.read_image(self.paths[index])
+        picture = dataset.read_image(self.paths[index], self.levels[index])
         with self.lock:
             if picture.nbytes <= self.room and index not in self.kept:
                 self.kept[index] = picture
@@ -48,13 +49,13 @@ class TrainingImages(keras.utils.PyDataset):
     """Augmented batches of one epoch: RGB (batch, size, size, 3) in 0 to 255, and labels.
 
     The images are uint8, or float32 where views are mixed. The labels are float32
-    (batch, 2 x diagnoses): first a distribution, then the logarithms of the class shares that it
-    is to be seen under. Order and augmentation are functions of (seed, epoch, index) alone.
-    `part` is the slice of each batch that it gives, for a process that trains with others; views
-    are mixed within it.
+    (batch, 2 x diagnoses): first a distribution, or ones for each of several that may be right,
+    then the logarithms of the class shares that it is to be seen under. Order and augmentation are
+    functions of (seed, epoch, index) alone. `part` is the slice of each batch that it gives, for a
+    process that trains with others; views are mixed within it.
 
     Raises:
-        TrainingError: the teacher's table cannot be read or misses an image.
+        TrainingError: as of `soft_labels`.
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class TrainingImages(keras.utils.PyDataset):
     def _view(self, place):
         seed = (*self.key, place)
         picture = self._picture(self.order[place])
-        view = augmentation.augment(picture, self.size, seed, self.config.augmentation)
+        view = augmentation.augment(
+            picture, self.size, seed, self.config.augmentation, self.config.softening
+        )
         rng = np.random.default_rng((*seed, 1))
         if rng.random() >= self.config.style_mixing:
             return view
@@ -118,16 +121,16 @@ class CentredImages(keras.utils.PyDataset):
 
     def __init__(self, table: pd.DataFrame, size: int, batch_size: int):
         super().__init__(workers=LOADER_THREADS)
-        self.paths = table["path"].to_numpy()
+        self.files = list(zip(table["path"], table["level"], strict=True))
         self.size = size
         self.batch_size = batch_size
 
     def __len__(self):
-        return math.ceil(len(self.paths) / self.batch_size)
+        return math.ceil(len(self.files) / self.batch_size)
 
     def __getitem__(self, batch):
-        paths = self.paths[batch * self.batch_size : (batch + 1) * self.batch_size]
-        images = [dataset.read_image(path) for path in paths]
+        files = self.files[batch * self.batch_size : (batch + 1) * self.batch_size]
+        images = [dataset.read_image(path, level) for path, level in files]
         return (np.stack([imaging.centre_square(image, self.size) for image in images]),)
 
 
@@ -144,9 +147,10 @@ def crop_size(config: TrainingConfig, epoch: int) -> int:
 def class_prior(table: pd.DataFrame) -> np.ndarray:
     """Return the share of each diagnosis among the images, float64 in ISIC order.
 
-    A diagnosis without an image counts as if it had one, so that no share is zero.
+    A diagnosis without an image counts as if it had one, so that no share is zero; an image that
+    may show either of two counts as half of each.
     """
-    counts = np.maximum(np.bincount(label_numbers(table), minlength=len(dataset.codes(table))), 1)
+    counts = np.maximum(_shared(label_sets(table)).sum(axis=0), 1)
     return counts / counts.sum()
 
 
@@ -156,7 +160,7 @@ def assumed_prior(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
     Returns:
         float64 (diagnoses,) of sum 1, none of them zero.
     """
-    labels = np.eye(len(dataset.codes(table)))[label_numbers(table)]
+    labels = _shared(label_sets(table))
     shares = np.maximum(_chances(table, config) @ labels, 1 / len(table))
     return shares / shares.sum()
 
@@ -167,17 +171,35 @@ def label_numbers(table: pd.DataFrame) -> np.ndarray:
     return table["diagnosis"].map(codes.index).to_numpy(int)
 
 
-def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
-    """Return the labels to learn from: float32 (images, diagnoses), each row a distribution.
+def label_sets(table: pd.DataFrame) -> np.ndarray:
+    """Return 1 for each diagnosis that an image may show, else 0: float32 (images, diagnoses)."""
+    codes = list(dataset.codes(table))
+    meant = zip(table["diagnosis"], table["alternative"].fillna(""), strict=True)
+    return np.array([[code in either for code in codes] for either in meant], "float32")
 
-    One-hot, or mixed with a teacher's probabilities (Hinton et al. 2015, "Distilling the Knowledge
-    in a Neural Network", section 2), which are brought from the balanced prior to the assumed one.
+
+def _shared(labels):
+    return labels / labels.sum(axis=1, keepdims=True, dtype=float)
+
+
+def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
+    """Return the labels to learn from: float32 (images, diagnoses).
+
+    Those of `label_sets`; or, mixed with a teacher's probabilities (Hinton et al. 2015, "Distilling
+    the Knowledge in a Neural Network", section 2), distributions: the probabilities are brought
+    from the balanced prior to the assumed one.
 
     Raises:
-        TrainingError: the teacher's table cannot be read or misses an image.
+        TrainingError: the teacher's table cannot be read or misses an image, or there is a teacher
+            or a mixing of views where an image may show either of two diagnoses.
     """
     codes = list(dataset.codes(table))
-    labels = np.eye(len(codes), dtype="float32")[label_numbers(table)]
+    labels = label_sets(table)
+    if (config.targets or config.mixup) and (labels.sum(axis=1) > 1).any():
+        raise TrainingError(
+            "Some of the images may show either of two diagnoses (SCC of ISIC 2019), which neither "
+            "a teacher's targets nor mixup can be joined with. Leave both out, or that dataset."
+        )
     if not config.targets:
         return labels
     try:
@@ -200,29 +222,38 @@ def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
 
 def _order(table, config, rng):
     """Return which image each view of an epoch shows."""
-    if not config.rebalance and not config.source_rebalance:
+    views = config.views or len(table)
+    if views == len(table) and not any(_exponents(config)):
         return rng.permutation(len(table))
     # Evenly spaced on the chances laid end to end: each image comes up as often as it should.
-    places = (np.arange(len(table)) + rng.random()) / len(table)
+    places = (np.arange(views) + rng.random()) / views
     shuffled = rng.permutation(len(table))
     ends = np.cumsum(_chances(table, config)[shuffled])
     drawn = shuffled[np.searchsorted(ends, places).clip(max=len(table) - 1)]
     return rng.permutation(drawn)
 
 
+def _exponents(config):
+    return config.lesion_rebalance, config.source_rebalance, config.rebalance
+
+
 def _chances(table, config):
-    """Return how often each image is drawn: float64 (images,), of sum 1."""
-    diagnosis = table["diagnosis"]
-    chances = _spread(diagnosis, config.rebalance)
-    for code in diagnosis.unique():
-        rows = (diagnosis == code).to_numpy()
-        among = _spread(table["dataset"][rows].fillna(""), config.source_rebalance)
-        chances[rows] *= among * rows.sum()
-    return chances / chances.sum()
+    """Return how often each image is drawn: float64 (images,), of sum 1.
+
+    The exponents lift lesions with few images, then sources with little of a diagnosis, then rare
+    diagnoses.
+    """
+    by_lesion, by_source, by_diagnosis = _exponents(config)
+    diagnosis = table["diagnosis"].to_numpy()
+    source = [diagnosis, table["dataset"].fillna("").to_numpy()]
+    ones = pd.Series(1.0, range(len(table)))
+    chances = ones / _total(ones, table["lesion_id"].to_numpy()) ** by_lesion
+    wanted = _total(chances, diagnosis) ** (1 - by_diagnosis)
+    chances = chances / _total(chances, source) ** by_source
+    chances = chances * wanted / _total(chances, diagnosis)
+    return (chances / chances.sum()).to_numpy()
 
 
-def _spread(groups, exponent):
-    """Return the chance of each row, with rare groups lifted: float64, of sum 1."""
-    counts = groups.map(groups.value_counts()).to_numpy(float)
-    chances = counts**-exponent
-    return chances / chances.sum()
+def _total(chances, groups):
+    """Return for each image the sum over its group."""
+    return chances.groupby(groups).transform("sum")

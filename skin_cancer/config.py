@@ -1,6 +1,7 @@
 """All that decides a training run."""
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -10,6 +11,8 @@ from skin_cancer.errors import TrainingError
 
 SIZE_STEP = 32
 NORMALISATIONS = ("frozen", "trained")
+LESIONS = ("published", "images")
+FOLDERS = ("data", "output", "links")
 
 
 def _option(default, meaning):
@@ -23,7 +26,13 @@ class TrainingConfig:
     On one machine, with the same versions, the same config and data give the same weights.
     """
 
-    data: str = _option("", "dataset folder, or sample; without it ISIC_DATA_DIR")
+    data: str = _option(
+        "", "dataset folder, several with commas between, or sample; without it ISIC_DATA_DIR"
+    )
+    lesions: str = _option(
+        "published", "or images: each is a lesion of its own where the archive's table is missing"
+    )
+    links: str = _option("", "table of the images found to show one lesion")
     output: str = _option("runs/training", "folder for checkpoint and bundle")
     backbone: str = _option("efficientnet_lite0", "EfficientNet-Lite or keras.applications name")
     start_weights: str = _option(
@@ -33,9 +42,9 @@ class TrainingConfig:
     image_size: int = _option(224, "side in pixels of the network's input")
     first_image_size: int = _option(128, "side in pixels of the first epoch's crops")
     last_image_size: int = _option(0, "side of the last epochs' crops; 0 for that of the input")
-    epochs: int = _option(
-        12, "times as many views as there are training images; 0 for the mean of bundles alone"
-    )
+    epochs: int = _option(12, "how many; 0 for the mean of bundles alone")
+    views: int = _option(0, "views an epoch; 0 for as many as there are training images")
+    validate_every: int = _option(1, "epochs from one validation to the next")
     batch_size: int = _option(32, "images a step")
     learning_rate: float = _option(7e-4, "highest learning rate of AdamW")
     weight_decay: float = _option(0.02, "decoupled weight decay of AdamW")
@@ -43,12 +52,16 @@ class TrainingConfig:
     averaging: float = _option(0.995, "momentum of the running average of the weights")
     normalisation: str = _option("trained", "statistics of batch normalisation: frozen or trained")
     augmentation: float = _option(1.0, "strength of augmentation, 0 to 3")
+    softening: float = _option(
+        0.0, "chance that a view loses resolution, and that it is blurred or sharpened sideways"
+    )
     mixup: float = _option(
         0.0, "share of two views mixed: alpha of a beta distribution, 0 for none"
     )
     style_mixing: float = _option(0.0, "chance that a view takes the colours of another image")
     rebalance: float = _option(0.0, "0 draws all images alike, 1 all diagnoses, between is between")
     source_rebalance: float = _option(0.0, "the same for the sources within each diagnosis")
+    lesion_rebalance: float = _option(0.0, "the same for lesions, of which some have many images")
     targets: str = _option("", "table of a teacher's probabilities to learn from as well")
     distillation: float = _option(0.5, "weight of the teacher's probabilities, 0 to 1")
     fold: int | None = _option(None, "fold to validate on, 0 to 4; without it train on all five")
@@ -67,6 +80,9 @@ class TrainingConfig:
             "first_image_size": SIZE_STEP <= self.first_image_size <= self.last_size,
             "last_image_size": self.last_image_size % SIZE_STEP == 0,
             "epochs": self.epochs >= 1 or (self.epochs == 0 and len(self.starts) > 1),
+            "views": self.views == 0 or self.views >= self.batch_size,
+            "validate_every": self.validate_every >= 1,
+            "lesions": self.lesions in LESIONS,
             "batch_size": self.batch_size >= 2,
             "learning_rate": 0 < self.learning_rate < 1,
             "weight_decay": 0 <= self.weight_decay < 1,
@@ -74,10 +90,12 @@ class TrainingConfig:
             "averaging": 0 <= self.averaging < 1,
             "normalisation": self.normalisation in NORMALISATIONS,
             "augmentation": 0 <= self.augmentation <= 3,
+            "softening": 0 <= self.softening <= 1,
             "mixup": self.mixup >= 0,
             "style_mixing": 0 <= self.style_mixing <= 1,
             "rebalance": 0 <= self.rebalance <= 1,
             "source_rebalance": 0 <= self.source_rebalance <= 1,
+            "lesion_rebalance": 0 <= self.lesion_rebalance <= 1,
             "distillation": 0 <= self.distillation <= 1,
             "fold": self.fold is None or self.fold in range(dataset.FOLDS),
             "source": not self.source or self.fold is None,
@@ -112,7 +130,47 @@ class TrainingConfig:
     @property
     def recipe(self) -> dict:
         """What decides the weights, without the names of folders."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("data", "output")}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in FOLDERS}
+
+
+def read_divisible(config: TrainingConfig) -> pd.DataFrame:
+    """Read the images that a config names, with their folds.
+
+    Returns:
+        As `dataset.split`.
+
+    Raises:
+        DatasetError: as of `dataset.read`, `dataset.read_links` and `dataset.split`.
+    """
+    table = dataset.read(dataset.data_folder(config.data), config.lesions == "images")
+    links = dataset.read_links(config.links, table) if config.links else ()
+    return dataset.split(table, links=links)
+
+
+def kept(table: pd.DataFrame, validation: pd.DataFrame) -> dict:
+    """Return SHA-256 of the sorted ids of the lesions that a training keeps apart.
+
+    Args:
+        table: as `dataset.split` returns it.
+        validation: what of it `divide` gives to validate on.
+
+    Returns:
+        For each archive of the table `holdout`, of the lesions that are in no fold, and
+        `validation`, of none where there is none.
+    """
+    apart = table[table["fold"] < 0]
+    return {
+        archive: {
+            "holdout": _digest(apart, archive),
+            "validation": _digest(validation, archive),
+        }
+        for archive in sorted(set(table["archive"]))
+    }
+
+
+def _digest(table, archive):
+    lesions = sorted(set(table["lesion_id"][table["archive"] == archive]))
+    return hashlib.sha256("\n".join(lesions).encode()).hexdigest()
 
 
 def divide(table: pd.DataFrame, recipe: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -124,14 +182,14 @@ def divide(table: pd.DataFrame, recipe: dict) -> tuple[pd.DataFrame, pd.DataFram
 
     Returns:
         Two parts of the table; no lesion of the second is in the first. The holdout is in
-        neither, or in the first where the recipe says so.
+        neither, or in the first where the recipe says so; what no network may learn is in neither.
 
     Raises:
         TrainingError: the table has no images of the source that is to be left out.
     """
     if recipe.get("holdout") == "included":
-        return table, table.head(0)
-    rest = table[table["fold"] != dataset.HOLDOUT]
+        return table[table["fold"] != dataset.APART], table.head(0)
+    rest = table[table["fold"] >= 0]
     source = recipe.get("source")
     if not source:
         chosen = rest["fold"] == recipe["fold"]
@@ -140,4 +198,4 @@ def divide(table: pd.DataFrame, recipe: dict) -> tuple[pd.DataFrame, pd.DataFram
         known = ", ".join(sorted(set(rest["dataset"].dropna()))) or "none"
         raise TrainingError(f"There is no source {source!r}. The images come from: {known}.")
     validation = rest[(rest["dataset"] == source).fillna(False)]
-    return rest[~rest["lesion_id"].isin(validation["lesion_id"])], validation
+    return rest[~rest["group"].isin(validation["group"])], validation

@@ -26,7 +26,6 @@ from zipfile import ZIP_BZIP2
 import keras
 import numpy as np
 import pandas as pd
-from sklearn.metrics import balanced_accuracy_score
 
 from skin_cancer import bundle, bundle_writer, dataset, priors
 from skin_cancer.batches import (
@@ -34,19 +33,21 @@ from skin_cancer.batches import (
     Pictures,
     TrainingImages,
     class_prior,
-    label_numbers,
+    label_sets,
 )
-from skin_cancer.config import TrainingConfig, divide
+from skin_cancer.config import TrainingConfig, divide, kept, read_divisible
 from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.network import build_network, build_outputs
 
 CHECKPOINT = "checkpoint.npz"
 PREDICTIONS = "predictions.csv"
+LOGITS = "logits.csv"
 START_WEIGHTS = {"imagenet": "imagenet", "random": None}
 WARM_UP_EPOCHS = 0.5
 INT8_SAMPLE = 200
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+NEVER = -1e9  # logarithm of no probability
 CODES = [diagnosis.code for diagnosis in ISIC_2019]
 
 
@@ -69,19 +70,20 @@ def train(config: TrainingConfig):
     """
     _make_folder(Path(config.output))
     keras.utils.set_random_seed(config.seed)
-    table = dataset.split(dataset.read(dataset.data_folder(config.data)))
+    table = read_divisible(config)
     training, validation = divide(table, config.recipe)
     training = training.reset_index(drop=True)
     for path in validation["path"]:
         dataset.read_image(path)  # a broken one is named now, not at the end of an epoch
+    provenance = _provenance(config, table, training, validation)
     with _scope():
-        network, record = _trained_network(config, training, validation)
+        network, record = _trained_network(config, training, validation, provenance)
     return network, record, training
 
 
-def _trained_network(config, training, validation):
-    network = compiled_network(config, training)
-    record = {"recipe": config.recipe, "provenance": _provenance(config, training), "history": []}
+def _trained_network(config, training, validation, provenance):
+    network = compiled_network(config, training, provenance["kept"])
+    record = {"recipe": config.recipe, "provenance": provenance, "history": []}
     if (Path(config.output) / CHECKPOINT).exists():
         record = _load(config, network, record)
         print(f"{config.output} holds this run up to epoch {len(record['history'])}.", flush=True)
@@ -120,8 +122,8 @@ def _train_epoch(network, config, training, pictures, validation, record):
             f"The loss is no longer a number in epoch {epoch + 1}. Start anew in another output "
             f"folder with a lower learning rate than {config.learning_rate}."
         )
-    if len(validation):
-        row["validation_balanced_accuracy"] = _validate(network, config, validation)
+    if len(validation) and (epoch + 1) % config.validate_every == 0:
+        row |= _validate(network, config, validation)
     print(json.dumps(row), flush=True)
     record["history"].append(row)
     if process == 0:
@@ -178,9 +180,18 @@ class _KeepState(keras.callbacks.Callback):
 
 
 def _validate(network, config, validation):
-    """Balanced accuracy of the averaged weights under the balanced prior."""
-    logits = _logits(network, config, validation)
-    return float(balanced_accuracy_score(label_numbers(validation), logits.argmax(1)))
+    """Return the balanced accuracy of the averaged weights, also of each archive by itself.
+
+    It is that under the balanced prior; right is any diagnosis that an image may show.
+    """
+    called = _logits(network, config, validation).argmax(axis=1)
+    right = label_sets(validation)[np.arange(len(called)), called]
+    right = pd.Series(right, [validation["archive"], validation["diagnosis"]])
+    of_archives = right.groupby(level=[0, 1]).mean().groupby(level=0).mean()
+    return {
+        "validation_balanced_accuracy": float(right.groupby(level=1).mean().mean()),
+        "validation_of_archives": of_archives.round(4).to_dict(),
+    }
 
 
 def _logits(network, config, table):
@@ -202,25 +213,25 @@ def _undistributed():
 
 
 def _write_predictions(network, config, validation):
-    """Write the probabilities of the validation images under the balanced prior."""
+    """Write logits and probabilities of the validation images under the balanced prior."""
     logits = _logits(network, config, validation).astype(float)
     if _process()[0] != 0:
         return
-    table = pd.DataFrame(
-        priors.softmax(logits),
-        index=pd.Index(validation["image_id"], name="image_id"),
-        columns=CODES[: logits.shape[1]],
-    )
-    table.to_csv(Path(config.output) / PREDICTIONS, float_format="%.6g")
+    ids = pd.Index(validation["image_id"], name="image_id")
+    for name, values in ((LOGITS, logits), (PREDICTIONS, priors.softmax(logits))):
+        table = pd.DataFrame(values, ids, CODES[: logits.shape[1]])
+        table.to_csv(Path(config.output) / name, float_format="%.6g")
 
 
-def compiled_network(config: TrainingConfig, training: pd.DataFrame):
+def compiled_network(config: TrainingConfig, training: pd.DataFrame, kept=None):
     """Return the network that a config starts from, ready to be trained on a table of images.
+
+    `kept` is as for `start_network`.
 
     Raises:
         BundleError, TrainingError: as of `start_network`.
     """
-    network = start_network(config, len(dataset.codes(training)))
+    network = start_network(config, len(dataset.codes(training)), kept)
     if config.normalisation == "frozen":
         for layer in network.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -245,7 +256,8 @@ class AdjustedCrossentropy(keras.losses.Loss):
     """Cross-entropy of logits to which the logarithms of the class shares are added.
 
     So the logits themselves mean all diagnoses to be equally frequent (Menon et al. 2021,
-    "Long-tail learning via logit adjustment", section 4.2). Labels come as from `TrainingImages`.
+    "Long-tail learning via logit adjustment", section 4.2). Labels come as from `TrainingImages`:
+    where several diagnoses may be right, their probabilities are added.
     """
 
     def __init__(self, label_smoothing: float):
@@ -255,32 +267,43 @@ class AdjustedCrossentropy(keras.losses.Loss):
     def call(self, labels, logits):
         """Return the loss of each image: (batch,)."""
         truth, log_prior = keras.ops.split(labels, 2, axis=1)
-        spread = self.label_smoothing / logits.shape[1]
-        truth = (1 - self.label_smoothing) * truth + spread
-        return keras.losses.categorical_crossentropy(truth, logits + log_prior, from_logits=True)
+        log_chances = keras.ops.log_softmax(logits + log_prior)
+        likely = keras.ops.sum(truth * log_chances, axis=1)
+        either = keras.ops.logsumexp(keras.ops.where(truth > 0, log_chances, NEVER), axis=1)
+        several = keras.ops.sum(truth, axis=1) > 1.5  # a distribution's sum is 1
+        fit = keras.ops.where(several, either, likely)
+        spread = keras.ops.mean(log_chances, axis=1)
+        return -(1 - self.label_smoothing) * fit - self.label_smoothing * spread
 
 
 def accuracy(labels, logits):
     """Return whether each image's most probable diagnosis is right, under its class shares."""
     truth, log_prior = keras.ops.split(labels, 2, axis=1)
-    return keras.metrics.categorical_accuracy(truth, logits + log_prior)
+    called = keras.ops.argmax(logits + log_prior, axis=1)
+    chosen = keras.ops.sum(truth * keras.ops.one_hot(called, truth.shape[1]), axis=1)
+    return keras.ops.cast(chosen >= keras.ops.max(truth, axis=1), "float32")
 
 
-def start_network(config: TrainingConfig, classes: int):
+def start_network(config: TrainingConfig, classes: int, kept: dict | None = None):
     """Build the network for so many classes with the start weights that the config names.
 
     Its logits mean all diagnoses to be equally frequent. Of several bundles, trained on from the
     same weights, it has the mean (Wortsman et al. 2022, "Model soups", section 2).
 
+    Args:
+        config: of the run.
+        classes: number of diagnoses.
+        kept: what the run keeps apart, as `config.kept` returns it.
+
     Raises:
         BundleError: a bundle to start from is damaged.
-        TrainingError: there are no such start weights, they have seen the validation fold, or
-            there is no such backbone.
+        TrainingError: there are no such start weights, they have seen what the run keeps apart,
+            or there is no such backbone.
     """
     from_bundles = config.start_weights not in START_WEIGHTS
     folders = [Path(start) for start in config.starts] if from_bundles else []
     for folder in folders:
-        _check_start(config, folder)
+        _check_start(config, folder, kept)
     try:
         network = build_network(config.backbone, classes, START_WEIGHTS.get(config.start_weights))
         if folders:
@@ -301,25 +324,50 @@ def _weights(network, folder):
     return network.get_weights()
 
 
-def _check_start(config, folder):
+def _check_start(config, folder, kept):
     if not (folder / bundle.KERAS_MODEL).is_file():
         raise TrainingError(
             f"start_weights={str(folder)!r} is neither 'imagenet', 'random' nor the folder of a "
             "bundle with a Keras model."
         )
     held_out = ("fold", "source", "holdout")
-    theirs = bundle.read(folder).training["recipe"]
-    kept = {name: theirs.get(name, getattr(TrainingConfig, name)) for name in held_out}
+    record = bundle.read(folder).training
+    theirs = record["recipe"]
+    theirs = {name: theirs.get(name, getattr(TrainingConfig, name)) for name in held_out}
     ours = {name: getattr(config, name) for name in held_out}
     trained_on_all = {"fold": None, "source": "", "holdout": "included"}
-    if ours not in (kept, trained_on_all, {**kept, "fold": None, "source": ""}):
+    if ours not in (theirs, trained_on_all, {**theirs, "fold": None, "source": ""}):
         raise TrainingError(
             f"start_weights={str(folder)!r} has seen what {ours} keeps apart; its own "
-            f"training kept {kept}. Take the same, or other start weights."
+            f"training kept {theirs}. Take the same, or other start weights."
+        )
+    if ours != trained_on_all and kept:
+        _check_kept(folder, record["provenance"].get("kept"), kept)
+
+
+def _check_kept(folder, theirs, ours):
+    """Refuse weights that may have seen a lesion which this run keeps apart."""
+    if theirs is None and len(ours) == 1:
+        return  # of the time when a dataset was one archive, always divided alike
+    if theirs is None:
+        raise TrainingError(
+            f"start_weights={str(folder)!r} does not say which lesions it has not seen. Take other "
+            "start weights."
+        )
+    seen = [
+        f"{part} of {archive}"
+        for archive, parts in ours.items()
+        for part, digest in parts.items()
+        if digest != theirs.get(archive, parts)[part]
+    ]
+    if seen:
+        raise TrainingError(
+            f"start_weights={str(folder)!r} may have seen lesions that this run keeps apart: "
+            f"{', '.join(seen)}. Name the same data and links, or take other start weights."
         )
 
 
-def _provenance(config, training):
+def _provenance(config, table, training, validation):
     """Return what the weights come from, for the bundle."""
     packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
     return {
@@ -328,6 +376,12 @@ def _provenance(config, training):
         "labels_sha256": dataset.label_fingerprint(training),
         "images": len(training),
         "lesions": int(training["lesion_id"].nunique()),
+        "lesions_unnamed": int((training["lesion_id"] == training["image_id"]).sum()),
+        "images_of_sources": _counts(training, ["archive", "dataset"]),
+        "images_levelled": _counts(training[training["level"] > 0], ["dataset", "level"]),
+        "images_apart": _counts(table[table["fold"] < 0], ["archive", "fold"]),
+        "kept": kept(table, validation),
+        "links_sha256": _digest(config.links),
         "picture_size": dataset.read_image(training["path"][0]).shape[1::-1],
         "git_commit": _git_commit(),
         "python": platform.python_version(),
@@ -335,6 +389,12 @@ def _provenance(config, training):
         "targets_sha256": _digest(config.targets),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
     }
+
+
+def _counts(table, columns):
+    """Return how many images there are of each combination, by its name."""
+    counts = table.groupby(columns, dropna=False).size()
+    return {", ".join(map(str, key)): int(count) for key, count in counts.items()}
 
 
 def _digest(path):

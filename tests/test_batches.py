@@ -26,7 +26,8 @@ def table(tmp_path_factory):
         path.write_bytes(encoded(lesion(48, 36, seed=number)))
         source = "rare" if number % 5 == 0 else "frequent"
         rows.append((f"I{number}", f"L{number}", code, source, path))
-    return pd.DataFrame(rows, columns=["image_id", "lesion_id", "diagnosis", "dataset", "path"])
+    table = pd.DataFrame(rows, columns=["image_id", "lesion_id", "diagnosis", "dataset", "path"])
+    return table.assign(alternative=None, archive="HAM10000", level=0)
 
 
 def drawn(table, epochs=60, **options):
@@ -130,11 +131,57 @@ def test_pictures_are_kept_as_long_as_there_is_room(table, tmp_path, monkeypatch
         pictures[2]
 
 
+def test_lesions_can_be_drawn_alike(table):
+    burst = table.assign(lesion_id=["L" if n < 10 else f"L{n}" for n in range(len(table))])
+    chances = pd.Series(TrainingImages(burst, config(lesion_rebalance=1.0, views=4000), 0).order)
+    shares = chances.map(burst["lesion_id"]).value_counts(normalize=True)
+    assert shares.to_numpy() == pytest.approx(np.full(len(shares), 1 / len(shares)), abs=0.005)
+    assert (chances[chances < 10].value_counts() > 0).sum() == 10
+
+
+def test_an_epoch_has_as_many_views_as_asked(table):
+    few, many = (TrainingImages(table, config(views=views), 0) for views in (16, 200))
+    assert (len(few), len(many)) == (2, 25)
+    assert len(set(few.order)) == 16
+    assert set(many.order) == set(range(len(table)))
+    assert (few.order != TrainingImages(table, config(views=16), 1).order).any()
+
+
+@pytest.fixture
+def either(table):
+    """Ten nevi that may be melanomas instead."""
+    alternative = ["MEL" if n < 10 else None for n in range(len(table))]
+    return table.assign(alternative=alternative)
+
+
+def test_an_image_may_show_either_of_two_diagnoses(either):
+    sets = batches.label_sets(either)
+    assert sets[0].tolist() == [1, 1, 0, 0, 0, 0, 0]
+    assert sets[10].tolist() == [0, 1, 0, 0, 0, 0, 0]
+    counts = np.array([15, 35, 2, 2, 2, 2, 2])
+    for prior in (batches.class_prior(either), assumed_prior(either, config())):
+        assert prior == pytest.approx(counts / 60)
+
+
+@pytest.mark.parametrize("options", [{"mixup": 0.2}, {"targets": "taught.csv"}])
+def test_either_of_two_is_not_mixed_with_other_labels(either, options):
+    with pytest.raises(TrainingError, match="may show either of two diagnoses"):
+        TrainingImages(either, config(**options), 0)
+
+
+def test_softened_views_are_functions_of_the_seed_and_differ(table):
+    plain, soft, same = (
+        TrainingImages(table, config(softening=chance), 0)[0][0] for chance in (0, 1, 1)
+    )
+    assert np.array_equal(soft, same)
+    assert (soft != plain).any(axis=(1, 2, 3)).all()
+
+
 @pytest.fixture
 def divided(table):
     lesions = table.assign(fold=[number % 6 - 1 for number in range(len(table))])
     lesions.loc[lesions.index[7], "lesion_id"] = "L5"  # one lesion, two sources
-    return lesions
+    return lesions.assign(group=lesions["lesion_id"])
 
 
 def test_a_fold_is_left_out(divided):
@@ -151,6 +198,23 @@ def test_a_source_is_left_out_with_all_its_lesions(divided):
     assert not set(training["lesion_id"]) & set(validation["lesion_id"])
     assert -1 not in set(training["fold"]) | set(validation["fold"])
     assert len(training) + len(validation) == (divided["fold"] >= 0).sum() - 1
+
+
+def test_a_source_is_left_out_with_what_is_linked_to_it(divided):
+    rare = divided[(divided["dataset"] == "rare") & (divided["fold"] >= 0)].index[0]
+    other = divided[(divided["dataset"] == "frequent") & (divided["fold"] >= 0)].index[0]
+    divided.loc[other, "group"] = divided.loc[rare, "group"]
+    training, _ = divide(divided, config(source="rare").recipe)
+    assert divided.loc[other, "image_id"] not in set(training["image_id"])
+
+
+def test_what_no_network_may_learn_is_in_no_part(divided):
+    divided.loc[divided.index[:3], "fold"] = [dataset.APART, dataset.LINKED, dataset.APART]
+    for options in ({}, {"fold": 1}, {"source": "rare"}):
+        parts = pd.concat(divide(divided, config(**options).recipe))
+        assert (parts["fold"] >= 0).all()
+    everything, _ = divide(divided, config(holdout="included").recipe)
+    assert set(divided["image_id"]) - set(everything["image_id"]) == {"I0", "I2"}
 
 
 def test_the_holdout_is_trained_on_only_if_asked(divided):

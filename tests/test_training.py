@@ -272,6 +272,90 @@ def test_start_weights_that_have_seen_the_validation_fold(tiny_run):
         training.start_network(config, 7)
 
 
+KEPT = {
+    "HAM10000": {"holdout": "one", "validation": "two"},
+    "MILK10k": {"holdout": "three", "validation": "four"},
+}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words"),
+    [
+        (KEPT, KEPT, None),
+        (KEPT, {"HAM10000": KEPT["HAM10000"]}, None),
+        ({"HAM10000": KEPT["HAM10000"]}, KEPT, None),  # has seen nothing of the other archive
+        (None, {"HAM10000": KEPT["HAM10000"]}, None),  # of the time of one archive
+        (None, KEPT, "does not say which lesions it has not seen"),
+        (
+            {**KEPT, "MILK10k": {"holdout": "other", "validation": "four"}},
+            KEPT,
+            "seen lesions that this run keeps apart: holdout of MILK10k",
+        ),
+        (
+            {**KEPT, "HAM10000": {"holdout": "one", "validation": "other"}},
+            KEPT,
+            "validation of HAM10000",
+        ),
+    ],
+)
+def test_start_weights_that_have_seen_a_lesion_kept_apart(
+    monkeypatch, tmp_path, theirs, ours, words
+):
+    record = {"recipe": {"fold": 0}, "provenance": {"kept": theirs} if theirs else {}}
+    monkeypatch.setattr(
+        bundle, "read", lambda folder: bundle.Description("", (), 32, "float", {}, record, {})
+    )
+    (tmp_path / bundle.KERAS_MODEL).touch()
+    config = TrainingConfig(start_weights=str(tmp_path), fold=0)
+    if words is None:
+        training._check_start(config, tmp_path, ours)
+    else:
+        with pytest.raises(TrainingError, match=words):
+            training._check_start(config, tmp_path, ours)
+    everything = TrainingConfig(start_weights=str(tmp_path), holdout="included")
+    training._check_start(everything, tmp_path, ours)
+
+
+def loss(truth, logits, prior, smoothing=0.0):
+    labels = np.hstack([truth, np.log([prior] * len(truth))]).astype("float32")
+    return np.array(
+        training.AdjustedCrossentropy(smoothing).call(labels, np.array(logits, "float32"))
+    )
+
+
+def test_the_loss_of_one_diagnosis_or_a_distribution_is_cross_entropy():
+    prior = np.array([0.5, 0.3, 0.2])
+    logits = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
+    truth = np.array([[0, 1, 0], [0.2, 0.3, 0.5]])
+    chances = np.exp(logits) * prior
+    chances /= chances.sum(axis=1, keepdims=True)
+    assert loss(truth, logits, prior) == pytest.approx(-(truth * np.log(chances)).sum(axis=1))
+    smooth = 0.9 * truth + 0.1 / 3
+    expected = -(smooth * np.log(chances)).sum(axis=1)
+    assert loss(truth, logits, prior, 0.1) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_either_of_two_adds_their_probabilities():
+    prior, logits = np.array([0.5, 0.3, 0.2]), np.array([[1.0, -2.0, 0.5]])
+    chances = np.exp(logits[0]) * prior
+    chances /= chances.sum()
+    either = np.array([[1, 0, 1]])
+    expected = -np.log(chances[0] + chances[2])
+    assert loss(either, logits, prior) == pytest.approx(expected, rel=1e-4)
+    expected = -0.9 * np.log(chances[0] + chances[2]) - 0.1 * np.log(chances).mean()
+    assert loss(either, logits, prior, 0.1) == pytest.approx(expected, rel=1e-5)
+    sure = loss(either, [[-50.0, -50.0, 50.0]], prior)
+    assert sure == pytest.approx(0, abs=1e-5)
+
+
+def test_either_of_two_is_right_if_one_of_them_is_called():
+    prior = np.log([[0.2, 0.2, 0.6]] * 3)
+    labels = np.hstack([[[1, 0, 1], [1, 0, 1], [0, 1, 0]], prior])
+    logits = [[2.0, 0, 0], [0, 5.0, 0], [0, 5.0, 0]]
+    found = training.accuracy(labels.astype("float32"), np.array(logits, "float32"))
+    assert np.array(found).tolist() == [1, 0, 1]
+
+
 def test_frozen_statistics_stay_those_of_the_start_weights(ham10000, tmp_path):
     small = {"image_size": 64, "first_image_size": 64, "batch_size": 16, "epochs": 1}
     common = {"data": str(ham10000), **small}
