@@ -50,7 +50,8 @@ def add(folder, data, predictions) -> None:
     """
     classifier = Classifier.load(folder)
     description = classifier.description
-    table = dataset.split(dataset.read(data))
+    links = description.training["provenance"].get("links", ())
+    table = dataset.split(dataset.read(data), links=links)
     found, truth = _matched(predictions, table, description.diagnoses)
     fitted = fit(found, truth, description.priors)
     training, _ = divide(table, description.training["recipe"])

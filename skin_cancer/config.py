@@ -1,7 +1,6 @@
 """All that decides a training run."""
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -147,30 +146,18 @@ def read_divisible(config: TrainingConfig) -> pd.DataFrame:
     return dataset.split(table, links=links)
 
 
-def kept(table: pd.DataFrame, validation: pd.DataFrame) -> dict:
-    """Return SHA-256 of the sorted ids of the lesions that a training keeps apart.
+def kept(table: pd.DataFrame, training: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the sorted ids of the lesions that a training does not see, for each archive.
 
     Args:
         table: as `dataset.split` returns it.
-        validation: what of it `divide` gives to validate on.
-
-    Returns:
-        For each archive of the table `holdout`, of the lesions that are in no fold, and
-        `validation`, of none where there is none.
+        training: what of it is trained on.
     """
-    apart = table[table["fold"] < 0]
+    apart = ~table["lesion_id"].isin(training["lesion_id"])
     return {
-        archive: {
-            "holdout": _digest(apart, archive),
-            "validation": _digest(validation, archive),
-        }
+        archive: sorted(set(table["lesion_id"][apart & (table["archive"] == archive)]))
         for archive in sorted(set(table["archive"]))
     }
-
-
-def _digest(table, archive):
-    lesions = sorted(set(table["lesion_id"][table["archive"] == archive]))
-    return hashlib.sha256("\n".join(lesions).encode()).hexdigest()
 
 
 def divide(table: pd.DataFrame, recipe: dict) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -208,7 +208,8 @@ def read_part(data, part: str, training: dict) -> pd.DataFrame:
     """
     if part == TEST:
         return dataset.read_test(data)
-    return choose_part(dataset.split(dataset.read(data)), part, training)
+    links = training["provenance"].get("links", ())
+    return choose_part(dataset.split(dataset.read(data), links=links), part, training)
 
 
 def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:

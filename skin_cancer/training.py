@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -75,7 +76,7 @@ def train(config: TrainingConfig):
     training = training.reset_index(drop=True)
     for path in validation["path"]:
         dataset.read_image(path)  # a broken one is named now, not at the end of an epoch
-    provenance = _provenance(config, table, training, validation)
+    provenance = _provenance(config, table, training)
     with _scope():
         network, record = _trained_network(config, training, validation, provenance)
     return network, record, training
@@ -354,21 +355,20 @@ def _check_kept(folder, theirs, ours):
             f"start_weights={str(folder)!r} does not say which lesions it has not seen. Take other "
             "start weights."
         )
-    seen = [
-        f"{part} of {archive}"
-        for archive, parts in ours.items()
-        for part, digest in parts.items()
-        if digest != theirs.get(archive, parts)[part]
-    ]
+    seen = sorted(
+        {i for archive in theirs for i in ours.get(archive, [])}.difference(*theirs.values())
+    )
     if seen:
         raise TrainingError(
-            f"start_weights={str(folder)!r} may have seen lesions that this run keeps apart: "
-            f"{', '.join(seen)}. Name the same data and links, or take other start weights."
+            f"start_weights={str(folder)!r} may have seen {len(seen)} lesions that this run keeps "
+            f"apart ({', '.join(seen[:3])} ...). Name the same data and links, or take other start "
+            "weights."
         )
 
 
-def _provenance(config, table, training, validation):
+def _provenance(config, table, training):
     """Return what the weights come from, for the bundle."""
+    apart = kept(table, training)
     packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
     return {
         "dataset": dataset.title(training),
@@ -380,8 +380,10 @@ def _provenance(config, table, training, validation):
         "images_of_sources": _counts(training, ["archive", "dataset"]),
         "images_levelled": _counts(training[training["level"] > 0], ["dataset", "level"]),
         "images_apart": _counts(table[table["fold"] < 0], ["archive", "fold"]),
-        "kept": kept(table, validation),
         "links_sha256": _digest(config.links),
+        "links": dataset.read_links(config.links, table) if config.links else [],
+        "kept_sha256": _hash_of(apart),
+        "kept": apart,
         "picture_size": dataset.read_image(training["path"][0]).shape[1::-1],
         "git_commit": _git_commit(),
         "python": platform.python_version(),
@@ -395,6 +397,11 @@ def _counts(table, columns):
     """Return how many images there are of each combination, by its name."""
     counts = table.groupby(columns, dropna=False).size()
     return {", ".join(map(str, key)): int(count) for key, count in counts.items()}
+
+
+def _hash_of(lesions):
+    text = "\n".join(sorted(itertools.chain(*lesions.values())))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _digest(path):

@@ -272,30 +272,19 @@ def test_start_weights_that_have_seen_the_validation_fold(tiny_run):
         training.start_network(config, 7)
 
 
-KEPT = {
-    "HAM10000": {"holdout": "one", "validation": "two"},
-    "MILK10k": {"holdout": "three", "validation": "four"},
-}
+KEPT = {"HAM10000": ["HAM_1", "HAM_2"], "MILK10k": ["IL_1"]}
 
 
 @pytest.mark.parametrize(
     ("theirs", "ours", "words"),
     [
         (KEPT, KEPT, None),
-        (KEPT, {"HAM10000": KEPT["HAM10000"]}, None),
-        ({"HAM10000": KEPT["HAM10000"]}, KEPT, None),  # has seen nothing of the other archive
-        (None, {"HAM10000": KEPT["HAM10000"]}, None),  # of the time of one archive
+        (KEPT, {"HAM10000": ["HAM_2"]}, None),
+        ({"HAM10000": ["HAM_1", "HAM_2"]}, KEPT, None),  # has seen nothing of the other archive
+        (None, {"HAM10000": ["HAM_1"]}, None),  # of the time of one archive
         (None, KEPT, "does not say which lesions it has not seen"),
-        (
-            {**KEPT, "MILK10k": {"holdout": "other", "validation": "four"}},
-            KEPT,
-            "seen lesions that this run keeps apart: holdout of MILK10k",
-        ),
-        (
-            {**KEPT, "HAM10000": {"holdout": "one", "validation": "other"}},
-            KEPT,
-            "validation of HAM10000",
-        ),
+        ({**KEPT, "MILK10k": []}, KEPT, r"may have seen 1 lesions.*\(IL_1 \.\.\.\)"),
+        (KEPT, {"HAM10000": ["HAM_0", "HAM_1", "HAM_3"]}, r"seen 2 lesions.*\(HAM_0, HAM_3 "),
     ],
 )
 def test_start_weights_that_have_seen_a_lesion_kept_apart(
