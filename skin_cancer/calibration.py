@@ -149,7 +149,7 @@ def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:
         TrainingError: no bare skin is found beside the lesions.
     """
     size = classifier.description.input_size
-    squares = (imaging.centre_square(dataset.read_image(p), size) for p in table["path"])
+    squares = (imaging.centre_square(image, size) for image in dataset.read_images(table))
     described = [
         (classifier.features(square), imaging.appearance(square))
         for square in tqdm(squares, total=len(table), desc="familiar", unit="image")
@@ -184,7 +184,7 @@ def _skin(classifier, table, mean, basis, within):
     """Tell lesions from the bare skin beside them, by logistic regression."""
     size = classifier.description.input_size
     sample = table.sample(min(SKIN_IMAGES, len(table)), random_state=0)
-    patches = [patch for path in sample["path"] for patch in bare_skin(dataset.read_image(path))]
+    patches = [patch for image in dataset.read_images(sample) for patch in bare_skin(image)]
     if not patches:
         raise TrainingError("No bare skin was found beside the lesions of the training images.")
     features = np.array(

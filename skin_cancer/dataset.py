@@ -356,6 +356,19 @@ def read_image(path, level: int = 0) -> np.ndarray:
         ) from error
 
 
+def read_images(table: pd.DataFrame):
+    """Yield the images of a table in its order, each as `read_image` returns it.
+
+    Args:
+        table: with the columns `path` and `level`, as `read` returns it.
+
+    Raises:
+        DatasetError: names the file and what is wrong with it.
+    """
+    for path, level in zip(table["path"], table["level"], strict=True):
+        yield read_image(path, level)
+
+
 def read_pair(row) -> tuple[np.ndarray, np.ndarray | None]:
     """Read an image and its lesion's mask.
 

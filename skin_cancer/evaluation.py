@@ -51,14 +51,14 @@ def predict(
 
     Args:
         classifier: of a loaded bundle.
-        table: with the column `path`.
+        table: with the columns `path` and `level`.
         views: 1 to 8 views an image.
         distortion: what is done to each picture first: uint8 RGB (height, width, 3) to the same.
 
     Raises:
         DatasetError: names an image that cannot be read.
     """
-    pictures = (dataset.read_image(path) for path in tqdm(table["path"]))
+    pictures = tqdm(dataset.read_images(table), total=len(table))
     return [
         classifier.predict(distortion(picture) if distortion else picture, views, priors.BALANCED)
         for picture in pictures
@@ -154,7 +154,7 @@ def groupings(table: pd.DataFrame) -> dict[str, pd.Series]:
         "dx_type": table["dx_type"],
         "source": table["dataset"],
     }
-    pictures = [dataset.read_image(path) for path in table["path"]]
+    pictures = list(dataset.read_images(table))
     tones = [
         lesion.tone_name(lesion.skin_tone(picture, lesion.find_lesion(picture)))
         for picture in pictures
@@ -173,7 +173,7 @@ def robustness(
 
     Args:
         classifier: of a loaded bundle.
-        table: one row an image, with `path`, `diagnosis` and `lesion_id`.
+        table: one row an image, with `path`, `level`, `diagnosis` and `lesion_id`.
         probabilities: of the images as they are, under the balanced prior.
 
     Returns:

@@ -40,7 +40,8 @@ def parameters(namespace: dict, **least: float) -> dict:
 
     A parameter is a variable declared with its type, as in `epochs: int = 3`. A name or value
     that papermill was given and that fits none of them stops the run here: papermill itself only
-    warns of it. A whole number given for a text, as by `-p part 0`, becomes text.
+    warns of it. A whole number given for a text, as by `-p part 0`, becomes text; so does a list,
+    as of dataset folders, with commas between.
 
     Args:
         namespace: `globals()` of the notebook.
@@ -53,6 +54,8 @@ def parameters(namespace: dict, **least: float) -> dict:
     for name, kind in declared.items():
         if kind is str and type(namespace[name]) is int:
             namespace[name] = str(namespace[name])
+        if kind is str and isinstance(namespace[name], list):
+            namespace[name] = ",".join(map(str, namespace[name]))
     unknown = sorted(_injected(namespace.get("In", [])) - set(declared))
     problems = [f"{name} is unknown" for name in unknown]
     for name, kind in declared.items():

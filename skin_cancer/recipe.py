@@ -195,7 +195,8 @@ def folder(output, name: str) -> Path:
 def command(name: str, options: dict, output, data) -> list[str]:
     """Return the shell's command of a training, with the options that differ from the defaults."""
     defaults = dataclasses.asdict(TrainingConfig())
-    given = {"data": str(data), **options, "output": str(folder(output, name))}
+    folders = data if isinstance(data, list) else [data]
+    given = {"data": ",".join(map(str, folders)), **options, "output": str(folder(output, name))}
     if "data" in options:
         given["data"] = str(folder(output, options["data"]))
     if "targets" in options:
@@ -280,15 +281,18 @@ def prepare(data, copy: Path, change) -> None:
     """Write a copy of a dataset with each picture changed, as JPEG of quality 98; once.
 
     Args:
-        data: the dataset's folder.
+        data: the folder of one dataset.
         copy: the new folder.
         change: uint8 RGB (height, width, 3) to the same with any height and width.
 
     Raises:
         DatasetError: the dataset, or an image of it, cannot be used.
+        TrainingError: several folders are given.
     """
     if copy.exists():
         return
+    if isinstance(data, list):
+        raise TrainingError(f"{copy.name} is prepared from one dataset folder. Name one alone.")
     aside = copy.with_name(f".{copy.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     for path in tqdm(dataset.read(data)["path"], desc=copy.name, unit="image"):

@@ -50,7 +50,7 @@ def pictures(table: pd.DataFrame, count: int, seed: int = 0) -> dict[str, list[n
     """
     rng = np.random.default_rng(seed)
     chosen = table.sample(min(count, len(table)), random_state=seed)
-    real = [dataset.read_image(path) for path in chosen["path"]]
+    real = list(dataset.read_images(chosen))
     skin = [patch for image in real for patch in calibration.bare_skin(image)]
     found = {
         "photographs": _crops(rng, _photographs(), count),
@@ -65,7 +65,7 @@ def pictures(table: pd.DataFrame, count: int, seed: int = 0) -> dict[str, list[n
     if dataset.title(table) != dataset.SAMPLE_TITLE:
         drawn = dataset.read(dataset.data_folder("sample"))
         drawn = drawn.sample(min(count, len(drawn)), random_state=seed)
-        found["synthetic sample"] = [dataset.read_image(path) for path in drawn["path"]]
+        found["synthetic sample"] = list(dataset.read_images(drawn))
     return {kind: images for kind, images in found.items() if images}
 
 

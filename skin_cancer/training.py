@@ -74,8 +74,8 @@ def train(config: TrainingConfig):
     table = read_divisible(config)
     training, validation = divide(table, config.recipe)
     training = training.reset_index(drop=True)
-    for path in validation["path"]:
-        dataset.read_image(path)  # a broken one is named now, not at the end of an epoch
+    for _ in dataset.read_images(validation):
+        pass  # a broken one is named now, not at the end of an epoch
     provenance = _provenance(config, table, training)
     with _scope():
         network, record = _trained_network(config, training, validation, provenance)

@@ -129,3 +129,32 @@ def test_noise_is_among_the_damages():
     grey = np.full((64, 64, 3), 128, np.uint8)
     noisy = [augmentation.random_damage(grey, seed, 0.5).std() for seed in range(40)]
     assert 0.2 < np.mean(np.array(noisy) > 1) < 0.8
+
+
+def test_resolution_is_taken_to_that_of_the_coarsest_images(scene):
+    shorter = [min(augmentation.random_resolution(scene, seed).shape[:2]) for seed in range(60)]
+    assert min(shorter) == augmentation.COARSEST
+    assert 0.2 < np.mean(np.array(shorter) == augmentation.COARSEST) < 0.5
+    assert max(shorter) > 150
+    coarse = cv2.resize(scene, (112, 84), interpolation=cv2.INTER_AREA)
+    assert augmentation.random_resolution(coarse, 0).shape == coarse.shape
+
+
+def test_sideways_sharpness_goes_both_ways_and_along_the_rows_alone():
+    across = np.random.default_rng(0).integers(60, 200, (1, 240, 1), np.uint8)
+    across = np.tile(across, (180, 1, 3))
+    down = np.ascontiguousarray(across.transpose(1, 0, 2))
+    changed = [augmentation.random_sideways(across, seed).std() for seed in range(40)]
+    assert min(changed) < 0.6 * across.std()
+    assert max(changed) > 1.2 * across.std()
+    assert all((augmentation.random_sideways(down, seed) == down).all() for seed in range(40))
+
+
+def test_views_are_softened_as_often_as_asked(scene):
+    plain, half, always = (
+        [augmentation.augment(scene, 64, seed, softening=chance) for seed in range(30)]
+        for chance in (0.0, 0.5, 1.0)
+    )
+    assert all((view != soft).any() for view, soft in zip(plain, always, strict=True))
+    again = [augmentation.augment(scene, 64, seed, softening=0.5) for seed in range(30)]
+    assert all((one == other).all() for one, other in zip(half, again, strict=True))

@@ -4,7 +4,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
-from pictures import encoded, lesion, png_header
+from pictures import encoded, lesion, noise, png_header
 from PIL import Image
 
 from skin_cancer import imaging
@@ -205,3 +205,27 @@ def test_appearance_does_not_depend_on_the_size_and_tells_pictures_apart():
     assert np.isfinite(imaging.appearance(np.zeros((224, 224, 3), np.uint8))).all()
     assert abs(small[:21] - large[:21]).max() < 6
     assert abs(small - imaging.appearance(noise)).max() > 20
+
+
+def test_levelled_images_have_one_size_and_one_compression():
+    large, small = lesion(300, 240), cv2.resize(lesion(300, 240), (105, 84))
+    for image in (large, small):
+        levelled = imaging.level(image, 84)
+        assert levelled.shape == (84, 105, 3)
+        again = imaging.compress(levelled, imaging.LEVEL_QUALITY).astype(int)
+        assert np.abs(again - levelled).mean() < 1
+    assert imaging.level(small[:60], 84).shape == (60, 105, 3)  # never enlarged
+
+
+def test_compression_takes_detail_away():
+    image = noise(64, 64)
+    coarse, fine = (imaging.compress(image, quality).astype(int) - image for quality in (20, 95))
+    assert np.abs(coarse).mean() > np.abs(fine).mean() > 0
+
+
+def test_size_is_read_from_the_header_alone(tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(encoded(lesion(120, 80))[:700])
+    assert imaging.read_size(tmp_path / "cut.jpg") == (120, 80)
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(ImageError, match="cannot be read as a picture"):
+        imaging.read_size(tmp_path / "text.jpg")

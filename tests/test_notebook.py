@@ -48,6 +48,10 @@ def test_a_number_given_for_a_text_becomes_text():
     assert notebook.parameters(given)["data"] == given["data"] == "0"
 
 
+def test_a_list_given_for_a_text_becomes_text():
+    assert notebook.parameters(namespace(data=["one", "other"]))["data"] == "one,other"
+
+
 def test_start_goes_to_the_project_and_prints_versions(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     notebook.start("numpy")
