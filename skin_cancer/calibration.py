@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from skin_cancer import bundle, bundle_writer, dataset, doubt, imaging, lesion, priors
 from skin_cancer.classifier import Classifier
-from skin_cancer.config import divide
+from skin_cancer.config import divide, read_as_divided
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import SkinCancerError, TrainingError
 
@@ -50,8 +50,7 @@ def add(folder, data, predictions) -> None:
     """
     classifier = Classifier.load(folder)
     description = classifier.description
-    links = description.training["provenance"].get("links", ())
-    table = dataset.split(dataset.read(data), links=links)
+    table = read_as_divided(data, description.training)
     found, truth = _matched(predictions, table, description.diagnoses)
     fitted = fit(found, truth, description.priors)
     training, _ = divide(table, description.training["recipe"])

@@ -362,7 +362,7 @@ def model_card(description) -> str:
         priors="\n".join(_prior(name, prior) for name, prior in description.priors.items()),
         results="\n\n".join(results) or "Not measured yet: `python -m skin_cancer.evaluation`.",
         studies="\n\n".join(_studies(description.studies)) or "No trainings were compared.",
-        held_out=_held_out(training["recipe"]),
+        held_out=_held_out(training["recipe"], provenance.get("dataset", "")),
         recipe=_recipe(training["recipe"]),
         smoothing=training["recipe"]["label_smoothing"],
         start=_start(training),
@@ -452,13 +452,16 @@ def _filled(text, indent):
     return filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def _held_out(recipe):
+def _held_out(recipe, names):
+    share = "15 % of the lesions"
+    if "MILK10k" in names:
+        share += " of each dataset, 30 % of those of MILK10k"
     if recipe.get("holdout") == "included":
         return (
             "None is set aside: the figures below are of a network of the same recipe that never "
-            "saw 15 % of the lesions, the holdout."
+            f"saw {share}, the holdout."
         )
-    apart = "15 % of the lesions, the holdout, were set aside before, and never seen in training."
+    apart = f"{share}, the holdout, were set aside before, and never seen in training."
     if recipe.get("source"):
         return f"{apart} Source {recipe['source']} was kept for validation."
     if recipe["fold"] is None:

@@ -146,6 +146,23 @@ def read_divisible(config: TrainingConfig) -> pd.DataFrame:
     return dataset.split(table, links=links)
 
 
+def read_as_divided(data, training: dict) -> pd.DataFrame:
+    """Read the images of a dataset with the folds that a training divided them into.
+
+    Args:
+        data: as for `dataset.read`.
+        training: as in the description of the network's bundle.
+
+    Returns:
+        As `dataset.split`.
+
+    Raises:
+        DatasetError: as of `dataset.read` and `dataset.split`.
+    """
+    table = dataset.read(data, training["recipe"].get("lesions") == "images")
+    return dataset.split(table, links=training["provenance"].get("links", ()))
+
+
 def kept(table: pd.DataFrame, training: pd.DataFrame) -> dict[str, list[str]]:
     """Return the sorted ids of the lesions that a training does not see, for each archive.
 

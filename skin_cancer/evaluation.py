@@ -28,7 +28,7 @@ from skin_cancer import (
 )
 from skin_cancer.augmentation import DISTORTIONS
 from skin_cancer.classifier import MAX_VIEWS, Classifier, Prediction
-from skin_cancer.config import divide
+from skin_cancer.config import divide, read_as_divided
 from skin_cancer.doubt import UNFAMILIAR
 from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
 
@@ -208,8 +208,7 @@ def read_part(data, part: str, training: dict) -> pd.DataFrame:
     """
     if part == TEST:
         return dataset.read_test(data)
-    links = training["provenance"].get("links", ())
-    return choose_part(dataset.split(dataset.read(data), links=links), part, training)
+    return choose_part(read_as_divided(data, training), part, training)
 
 
 def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:

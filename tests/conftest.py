@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from pictures import encoded, lesion, write_ham10000
+from pictures import encoded, lesion, write_ham10000, write_isic2019, write_milk10k
 
 from skin_cancer import dataset
 
@@ -105,6 +105,35 @@ def tiny_run(ham10000, tmp_path_factory):
     done = shell("training", f"--data={ham10000}", f"--output={output}", "--epochs=2", *TINY)
     assert done.returncode == 0, done.stderr
     return output
+
+
+@pytest.fixture
+def tiny_network(monkeypatch):
+    """Let training build a network of four layers, in no time."""
+    import keras  # not at the top: few tests need it, and it takes seconds
+    from keras import layers
+
+    from skin_cancer import training
+
+    def build(_backbone, classes, _start_weights):
+        x = inputs = keras.Input((None, None, 3))
+        x = layers.Rescaling(1 / 128, offset=-1)(x)
+        for filters in (16, 32, 32):
+            x = layers.Conv2D(filters, 3, 2, activation="relu")(x)
+        x = layers.GlobalMaxPooling2D(name="pool")(x)
+        return keras.Model(inputs, layers.Dense(classes, name="head")(x))
+
+    monkeypatch.setattr(training, "build_network", build)
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory):
+    """The folders of synthetic datasets in the layouts of HAM10000, ISIC 2019 and MILK10k."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("ham", "isic2019", "milk10k")]
+    write_ham10000(folders[0])
+    write_isic2019(folders[1], first=1000)
+    write_milk10k(folders[2])
+    return folders
 
 
 @pytest.fixture

@@ -157,3 +157,24 @@ def test_commands_stay_on_one_line(either):
     assert (
         "\n`python -m skin_cancer.evaluation --bundle BUNDLE --data DATA --part holdout`." in either
     )
+
+
+def test_several_datasets_are_said_together(shipped):
+    training = trained_as(shipped, dataset="HAM10000, ISIC 2019, MILK10k")
+    text = plain(written(shipped, training=training))
+    for name in ("Tschandl", "ISIC 2019 (HAM10000, BCN20000 and MSK", "MILK study team"):
+        assert name in text
+    assert text.count(card.USES) == 1
+    assert "30 % of those of MILK10k" in text
+    assert "MILK10k" not in plain(written(shipped))
+
+
+def test_epochs_that_were_not_validated_have_an_empty_cell(shipped):
+    history = [{**row, "loss": 1.0, "accuracy": 0.5} for row in shipped.training["history"][:2]]
+    history = [
+        {k: v for k, v in row.items() if k != "validation_balanced_accuracy"} for row in history
+    ]
+    history[1]["validation_balanced_accuracy"] = 0.7251
+    text = written(shipped, training={**shipped.training, "history": history})
+    rows = [line for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
+    assert [row.rsplit("|", 2)[1].strip() for row in rows] == ["", "0.725"]

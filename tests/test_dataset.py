@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 from conftest import UNPRIVILEGED
-from pictures import encoded, lesion, write_ham10000, write_isic2019, write_milk10k
+from pictures import encoded, lesion, write_isic2019
 
 from skin_cancer import dataset
 from skin_cancer.errors import DatasetError
@@ -294,16 +294,6 @@ def test_too_few_lesions_to_split():
     table = many_lesions()
     with pytest.raises(DatasetError, match="'DF': 6"):
         dataset.split(table[~table["lesion_id"].isin([f"L{i}" for i in range(366, 380)])])
-
-
-@pytest.fixture(scope="session")
-def archives(tmp_path_factory):
-    """The folders of synthetic datasets in the layouts of HAM10000, ISIC 2019 and MILK10k."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("ham", "isic2019", "milk10k")]
-    write_ham10000(folders[0])
-    write_isic2019(folders[1], first=1000)
-    write_milk10k(folders[2])
-    return folders
 
 
 def test_milk10k_as_published(archives):

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -23,6 +25,7 @@ from skin_cancer import (
     training,
 )
 from skin_cancer.batches import crop_size
+from skin_cancer.calibration import softmax
 from skin_cancer.config import TrainingConfig
 from skin_cancer.training import CHECKPOINT
 
@@ -270,6 +273,81 @@ def test_start_weights_that_have_seen_the_validation_fold(tiny_run):
     config = TrainingConfig(start_weights=str(tiny_run / "bundle"), fold=3)
     with pytest.raises(TrainingError, match="has seen what"):
         training.start_network(config, 7)
+
+
+@pytest.fixture
+def joined(archives, tmp_path):
+    """A short training on three archives, two lesions of which are linked."""
+    table = dataset.split(dataset.read(archives))
+    held, other = (
+        table[(table["archive"] == archive) & (table["fold"] == fold)].iloc[0]
+        for archive, fold in (("HAM10000", dataset.HOLDOUT), ("MILK10k", 1))
+    )
+    pairs = pd.DataFrame([[held["image_id"], other["image_id"], 30]])
+    pairs.columns = ["image_a", "image_b", "inliers"]
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    small = {"image_size": 32, "first_image_size": 32, "batch_size": 8, "views": 64}
+    drawn = {"lesion_rebalance": 1.0, "source_rebalance": 0.5, "softening": 0.5}
+    config = TrainingConfig(
+        data=archives,
+        links=str(tmp_path / "pairs.csv"),
+        output=str(tmp_path / "run"),
+        epochs=2,
+        validate_every=2,
+        fold=0,
+        **small,
+        **drawn,
+    )
+    return config, (held["lesion_id"], other["lesion_id"])
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_training_on_several_archives(joined):
+    config, (held, other) = joined
+    network, record, table = training.train(config)
+    assert network.output_shape == (None, 8)
+    assert set(table["archive"]) == {"HAM10000", "ISIC 2019", "MILK10k"}
+    assert not {held, other} & set(table["lesion_id"])
+    provenance = record["provenance"]
+    assert provenance["links"] == [(held, other)]
+    assert held in provenance["kept"]["HAM10000"]
+    assert other in provenance["kept"]["MILK10k"]
+    assert not set().union(*provenance["kept"].values()) & set(table["lesion_id"])
+    first, second = record["history"]
+    assert "validation_balanced_accuracy" not in first
+    assert set(second["validation_of_archives"]) == set(table["archive"])
+    whole = dataset.split(dataset.read(config.data), links=[(held, other)])
+    logits = pd.read_csv(Path(config.output) / training.LOGITS, index_col="image_id")
+    assert set(logits.index) == set(whole.loc[whole["fold"] == 0, "image_id"])
+    assert list(logits.columns) == list(dataset.codes(table))
+    chances = dataset.read_probabilities(Path(config.output) / training.PREDICTIONS)
+    assert softmax(logits.to_numpy()) == pytest.approx(chances.to_numpy(), abs=1e-4)
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_a_resumed_training_on_several_archives_ends_with_the_same_weights(joined, monkeypatch):
+    config, _ = joined
+    network, _, _ = training.train(config)
+    monkeypatch.setattr(training, "_train_epoch", cut_after_one(training._train_epoch))
+    cut = dataclasses.replace(config, output=f"{config.output}_cut")
+    with pytest.raises(KeyboardInterrupt):
+        training.train(cut)
+    resumed, _, _ = training.train(cut)
+    for ours, theirs in zip(resumed.get_weights(), network.get_weights(), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def cut_after_one(train_epoch):
+    """Train as before, but be interrupted once, after the first epoch."""
+    calls = []
+
+    def work(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        train_epoch(*arguments)
+
+    return work
 
 
 KEPT = {"HAM10000": ["HAM_1", "HAM_2"], "MILK10k": ["IL_1"]}
