@@ -44,7 +44,7 @@ def measure(
     if absent:
         raise DatasetError(f"No image of {', '.join(absent)} to measure on.")
     truth = truth_of(table, codes)
-    answers = probabilities.argmax(axis=1)
+    answers = answers_of(table, probabilities, codes)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
 
     recalls = _recalls(truth, answers, len(codes), np.ones((1, len(truth))))[0]
@@ -87,6 +87,19 @@ def truth_of(table: pd.DataFrame, codes) -> np.ndarray:
     return table["diagnosis"].map(columns).to_numpy(int)
 
 
+def answers_of(table: pd.DataFrame, probabilities: np.ndarray, codes) -> np.ndarray:
+    """Return the column of each image's most probable diagnosis: int (images,).
+
+    Where the label may mean either of two diagnoses (`alternative`) and the other one is answered,
+    the answer is right and counts as the image's `diagnosis`.
+    """
+    answers = probabilities.argmax(axis=1)
+    if "alternative" not in table:
+        return answers
+    other = table["alternative"].map({code: i for i, code in enumerate(codes)})
+    return np.where(answers == other.to_numpy(float), truth_of(table, codes), answers)
+
+
 def malignant_of(table: pd.DataFrame) -> np.ndarray:
     """Return whether each image shows a malignant lesion or a precursor: bool (images,)."""
     return table["diagnosis"].map(lambda code: BY_CODE[code].malignant).to_numpy(bool)
@@ -116,9 +129,8 @@ def difference(
     truth = truth_of(table, codes)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
     weights = np.vstack([np.ones(len(truth)), weights])
-    ours, theirs = (
-        _mean_recalls(truth, p.argmax(axis=1), weights) for p in (probabilities, others)
-    )
+    answers = [answers_of(table, p, codes) for p in (probabilities, others)]
+    ours, theirs = (_mean_recalls(truth, answer, weights) for answer in answers)
     gains = ours - theirs
     agreement = float((probabilities.argmax(axis=1) == others.argmax(axis=1)).mean())
     return {**_interval(gains[0], gains[1:]), "agreement": agreement}
@@ -139,7 +151,7 @@ def mean_recall(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int
     truth = truth_of(table, codes)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
     weights = np.vstack([np.ones(len(truth)), weights])
-    recalls = _mean_recalls(truth, probabilities.argmax(axis=1), weights)
+    recalls = _mean_recalls(truth, answers_of(table, probabilities, codes), weights)
     return _interval(recalls[0], recalls[1:])
 
 
@@ -402,7 +414,7 @@ def by_group(
         many occur), `mean recall` of those, its interval `low` to `high`, and the `ROC AUC` of
         malignant or precursor against benign, missing where only one of them occurs.
     """
-    truth, answers = truth_of(table, codes), probabilities.argmax(axis=1)
+    truth, answers = truth_of(table, codes), answers_of(table, probabilities, codes)
     malignant, score = malignant_of(table), malignancy(probabilities, codes)
     rows = {}
     for group in groups.dropna().unique():
@@ -435,7 +447,7 @@ def worst_mistakes(
         Rows of the table with `answer` (ISIC code), `probability` (of the answer) and
         `probability of the truth`.
     """
-    truth, answers = truth_of(table, codes), probabilities.argmax(axis=1)
+    truth, answers = truth_of(table, codes), answers_of(table, probabilities, codes)
     rows = np.arange(len(table))
     answer = np.array(codes)[answers]
     missed = malignant_of(table) & ~np.array([BY_CODE[code].malignant for code in answer])

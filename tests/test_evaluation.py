@@ -67,6 +67,19 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     assert covered >= 25
 
 
+def test_either_of_two_diagnoses_is_right():
+    table, probabilities, _ = answers()
+    plain = measure(table, probabilities, CODES)
+    other = np.array(CODES)[probabilities.argmax(axis=1)]
+    wrong = (table["diagnosis"] == "DF") & (other != table["diagnosis"])
+    lenient = table.assign(alternative=pd.Series(other, table.index).where(wrong))
+    found = measure(lenient, probabilities, CODES)
+    assert (
+        found["classes"]["DF"]["recall"]["value"] == 1 > plain["classes"]["DF"]["recall"]["value"]
+    )
+    assert found["classes"]["NV"]["recall"] == plain["classes"]["NV"]["recall"]
+
+
 def test_more_images_of_the_same_lesions_make_no_interval_narrower():
     table, probabilities, _ = answers()
     once = balanced(measure(table, probabilities, CODES))
