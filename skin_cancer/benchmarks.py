@@ -24,7 +24,7 @@ from ai_edge_litert.interpreter import Interpreter
 from skin_cancer import batch, bundle, dataset, explanation, imaging, quality, training
 from skin_cancer.batches import TrainingImages
 from skin_cancer.classifier import Classifier
-from skin_cancer.config import TrainingConfig, divide, read_divisible
+from skin_cancer.config import TrainingConfig, divide, read_divided
 from skin_cancer.network import build_outputs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -431,7 +431,7 @@ def training_times(config: TrainingConfig, steps: int, rounds: int) -> pd.DataFr
     Returns:
         Milliseconds an image, one row a round: `fixed batch` and `whole pipeline`.
     """
-    table, _ = divide(read_divisible(config), config.recipe)
+    table, _ = divide(read_divided(config), config.recipe)
     table = table.iloc[np.arange(steps * config.batch_size) % len(table)].reset_index(drop=True)
     network = training.compiled_network(config, table)
     images = TrainingImages(table, config, config.epochs)

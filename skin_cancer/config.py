@@ -132,7 +132,7 @@ class TrainingConfig:
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in FOLDERS}
 
 
-def read_divisible(config: TrainingConfig) -> pd.DataFrame:
+def read_divided(config: TrainingConfig) -> pd.DataFrame:
     """Read the images that a config names, with their folds.
 
     Returns:
@@ -163,7 +163,7 @@ def read_as_divided(data, training: dict) -> pd.DataFrame:
     return dataset.split(table, links=training["provenance"].get("links", ()))
 
 
-def kept(table: pd.DataFrame, training: pd.DataFrame) -> dict[str, list[str]]:
+def kept_apart(table: pd.DataFrame, training: pd.DataFrame) -> dict[str, list[str]]:
     """Return the sorted ids of the lesions that a training does not see, for each archive.
 
     Args:

@@ -36,7 +36,7 @@ from skin_cancer.batches import (
     class_prior,
     label_sets,
 )
-from skin_cancer.config import TrainingConfig, divide, kept, read_divisible
+from skin_cancer.config import TrainingConfig, divide, kept_apart, read_divided
 from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.network import build_network, build_outputs
@@ -71,7 +71,7 @@ def train(config: TrainingConfig):
     """
     _make_folder(Path(config.output))
     keras.utils.set_random_seed(config.seed)
-    table = read_divisible(config)
+    table = read_divided(config)
     training, validation = divide(table, config.recipe)
     training = training.reset_index(drop=True)
     for _ in dataset.read_images(validation):
@@ -294,7 +294,7 @@ def start_network(config: TrainingConfig, classes: int, kept: dict | None = None
     Args:
         config: of the run.
         classes: number of diagnoses.
-        kept: what the run keeps apart, as `config.kept` returns it.
+        kept: what the run keeps apart, as `config.kept_apart` returns it.
 
     Raises:
         BundleError: a bundle to start from is damaged.
@@ -368,7 +368,7 @@ def _check_kept(folder, theirs, ours):
 
 def _provenance(config, table, training):
     """Return what the weights come from, for the bundle."""
-    apart = kept(table, training)
+    apart = kept_apart(table, training)
     packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
     return {
         "dataset": dataset.title(training),

@@ -5,7 +5,7 @@ from pictures import encoded, lesion
 
 from skin_cancer import batches, dataset
 from skin_cancer.batches import Pictures, TrainingImages, assumed_prior
-from skin_cancer.config import TrainingConfig, divide, kept
+from skin_cancer.config import TrainingConfig, divide, kept_apart
 from skin_cancer.errors import DatasetError, TrainingError
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -204,7 +204,7 @@ def test_what_is_kept_apart_is_told_for_each_archive(divided):
     divided.loc[divided.index[30:], "archive"] = "MILK10k"
     divided.loc[divided["archive"] == "MILK10k", "fold"] = 0
     training, validation = divide(divided, config(fold=3).recipe)
-    apart = kept(divided, training)
+    apart = kept_apart(divided, training)
     assert apart["MILK10k"] == []
     held = divided["lesion_id"][divided["fold"] == dataset.HOLDOUT]
     assert apart["HAM10000"] == sorted({*validation["lesion_id"], *held})
