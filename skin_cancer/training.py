@@ -181,18 +181,18 @@ class _KeepState(keras.callbacks.Callback):
 
 
 def _validate(network, config, validation):
-    """Return the balanced accuracy of the averaged weights, also of each archive by itself.
+    """Return the balanced accuracy of the averaged weights; of several archives, each as well.
 
     It is that under the balanced prior; right is any diagnosis that an image may show.
     """
     called = _logits(network, config, validation).argmax(axis=1)
     right = label_sets(validation)[np.arange(len(called)), called]
     right = pd.Series(right, [validation["archive"], validation["diagnosis"]])
+    found = {"validation_balanced_accuracy": float(right.groupby(level=1).mean().mean())}
     of_archives = right.groupby(level=[0, 1]).mean().groupby(level=0).mean()
-    return {
-        "validation_balanced_accuracy": float(right.groupby(level=1).mean().mean()),
-        "validation_of_archives": of_archives.round(4).to_dict(),
-    }
+    if len(of_archives) > 1:
+        found["validation_of_archives"] = of_archives.round(4).to_dict()
+    return found
 
 
 def _logits(network, config, table):
