@@ -155,8 +155,8 @@ def recall(table: pd.DataFrame, found: list[np.ndarray], limit: int = 2000) -> p
         pairs = [pair for lesion in lesions for pair in itertools.combinations(lesion, 2)]
         chosen = rng.permutation(np.array(pairs, int).reshape(-1, 2))[:limit]
         places = rows.index.to_numpy()[chosen]
-        hits = [inliers(found[a], found[b]) >= MIN_INLIERS for a, b in places]
-        shares[name] = np.mean(hits) if hits else np.nan
+        counts = _compare(found, places, f"known pairs of {name}")
+        shares[name] = np.mean(counts >= MIN_INLIERS) if len(counts) else np.nan
     return pd.Series(shares, name="recall")
 
 
@@ -173,6 +173,12 @@ def summary(pairs: pd.DataFrame) -> pd.DataFrame:
 def _parallel(work, items, what, unit):
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(tqdm(pool.map(work, items), total=len(items), desc=what, unit=unit))
+
+
+def _compare(found, pairs, what):
+    """Return the `inliers` of each pair of images: int (n,)."""
+    counts = _parallel(lambda pair: inliers(found[pair[0]], found[pair[1]]), pairs, what, "pair")
+    return np.array(counts, int)
 
 
 def _cached(path, folder):
@@ -297,12 +303,12 @@ def _largest(likeness):
 
 def _verified(table, found, pairs):
     """Return the table of those pairs that have enough inliers."""
-    counts = _parallel(lambda pair: inliers(found[pair[0]], found[pair[1]]), pairs, "pairs", "pair")
+    counts = _compare(found, pairs, "pairs")
     result = {}
     for side, rows in zip("ab", pairs.T, strict=True):
         for ours, column in COLUMNS.items():
             result[f"{ours}_{side}"] = table[column].to_numpy()[rows]
-    result = pd.DataFrame(result).assign(inliers=np.array(counts, int))
+    result = pd.DataFrame(result).assign(inliers=counts)
     result["agree"] = result["diagnosis_a"] == result["diagnosis_b"]
     result = result[result["inliers"] >= MIN_INLIERS]
     names = [f"{ours}_{side}" for ours in COLUMNS for side in "ab"]
