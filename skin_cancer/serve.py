@@ -5,7 +5,6 @@ import errno
 import ipaddress
 import logging
 import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -29,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "app.ipynb"
 PORT = 8866
 AUTO = "auto"
+# Where it listens, as a browser on this computer calls it.
+FROM_HERE = {"127.0.0.1": "localhost", "0.0.0.0": "localhost", "::": "::1"}
 # What Jupyter and IPython otherwise write to is in the visitor's home, or wherever these point.
 WRITTEN = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
 
@@ -81,17 +82,12 @@ class PageServer(Voila):
         run_sync(self.kernel_manager.shutdown_all)(now=True)
 
     async def _say_where(self):
-        places = [ipaddress.ip_address(each.getsockname()[0]) for each in self.sockets]
-        here = all(place.is_loopback for place in places)
-        everywhere = any(place.is_unspecified for place in places)
-        address = _address("localhost" if here or everywhere else self.ip, self.port)
+        places = [each.getsockname()[0] for each in self.sockets]
+        here = all(ipaddress.ip_address(place).is_loopback for place in places)
+        address = _address(FROM_HERE.get(places[0], self.ip), self.port)
         await AsyncHTTPClient().fetch(address, method="HEAD")
         if not here:
-            elsewhere = _address(socket.gethostname(), self.port) if everywhere else address
-            print(
-                f"Anyone on this network can open the page at {elsewhere}, and images travel "
-                "unencrypted."
-            )
+            print("Anyone on this network can open the page, and images travel unencrypted.")
         print(f"The page is at {address} ; stop it with Ctrl-C.", flush=True)
 
 

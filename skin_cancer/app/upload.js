@@ -2,14 +2,14 @@
 
 const CHUNK = 1 << 20;
 const TICK = 1_000; // milliseconds, in which everything that the visitor did is one question
-const SERVER_TICKS = 4; // between two questions whether the server is there, if the visitor does nothing
+const SERVER_TICKS = 2; // between two questions whether the server is there, if the visitor does nothing
 const KERNEL_TICKS = 10; // the same of the kernel
-const SERVER_PATIENCE = 5_000; // milliseconds without an answer from the server
+const SERVER_PATIENCE = 3_000; // milliseconds without an answer from the server
 const KERNEL_PATIENCE = 15_000; // the same of the kernel, which may be busy with a large image
 const ACTIONS = ["click", "keydown", "change"];
 const TYPES = ".jpg,.jpeg,.png,.bmp,.tif,.tiff,.webp";
-const SILENT = "The classifier does not answer. If that stays so, reload the page and choose the images again.";
-const KEPT = "What it has read can still be opened and saved. Save it first: reloading the page removes it.";
+const SILENT = "The classifier does not answer. If that stays so, reload the page.";
+const KEPT = "What it has read can still be opened and saved; reloading the page removes it.";
 const NO_FILE = "That was no file. Save the picture on your device first, or copy and paste it.";
 const NO_CAMERA = "No camera was found. Choose a picture instead.";
 const REFUSED = "The camera cannot be used. Allow it in the browser, or choose a picture instead.";
