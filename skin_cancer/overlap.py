@@ -22,9 +22,9 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from skin_cancer import dataset, imaging
+from skin_cancer.dataset import LINK_INLIERS
 from skin_cancer.errors import DatasetError, ImageError, SkinCancerError
 
-MIN_INLIERS = 10  # of a pair that is told
 FEATURE = np.dtype([("place", "f4", 2), ("size", "f4"), ("angle", "f4"), ("descriptor", "u1", 128)])
 VERSION = "1"  # of the features; another number has them computed anew
 SIDE = 224  # of the shorter side of an image whose features are computed, in pixels
@@ -36,7 +36,7 @@ NEIGHBOURS = 2  # words of a descriptor, and neighbours of it in each
 VOTES = 3  # of a pair of images that is compared
 COLUMNS = {
     "image": "image_id",
-    "archive": "collection",
+    "archive": "archive",
     "lesion": "lesion_id",
     "diagnosis": "diagnosis",
 }
@@ -53,12 +53,12 @@ def find(table: pd.DataFrame, found: list[np.ndarray]) -> pd.DataFrame:
 
     Args:
         table: images of one or more archives, as `dataset.read` returns them: `image_id`,
-            `lesion_id`, `diagnosis` and `collection`. Images with the same id are one.
+            `lesion_id`, `diagnosis` and `archive`. Images with the same id are one.
         found: the `features` of each image.
 
     Returns:
         One row a pair, most inliers first: `image_a`, `image_b`, `archive_a`, `archive_b`,
-        `lesion_a`, `lesion_b`, `diagnosis_a`, `diagnosis_b`, `inliers` (`MIN_INLIERS` or more, as
+        `lesion_a`, `lesion_b`, `diagnosis_a`, `diagnosis_b`, `inliers` (`LINK_INLIERS` or more, as
         `inliers` counts them) and `agree`, whether the diagnoses do.
     """
     first = ~table["image_id"].duplicated()
@@ -144,19 +144,19 @@ def recall(table: pd.DataFrame, found: list[np.ndarray], limit: int = 2000) -> p
     """Return the share of known pairs that `inliers` finds, by archive: nan where there is none.
 
     Args:
-        table: images with `lesion_id` and `collection`.
+        table: images with `lesion_id` and `archive`.
         found: the `features` of each image.
         limit: of the pairs of images of one lesion that are tried in each archive.
     """
     rng = np.random.default_rng(0)
     shares = {}
-    for name, rows in table.reset_index(drop=True).groupby("collection"):
+    for name, rows in table.reset_index(drop=True).groupby("archive"):
         lesions = rows.groupby("lesion_id").indices.values()
         pairs = [pair for lesion in lesions for pair in itertools.combinations(lesion, 2)]
         chosen = rng.permutation(np.array(pairs, int).reshape(-1, 2))[:limit]
         places = rows.index.to_numpy()[chosen]
         counts = _compare(found, places, f"known pairs of {name}")
-        shares[name] = np.mean(counts >= MIN_INLIERS) if len(counts) else np.nan
+        shares[name] = np.mean(counts >= LINK_INLIERS) if len(counts) else np.nan
     return pd.Series(shares, name="recall")
 
 
@@ -310,7 +310,7 @@ def _verified(table, found, pairs):
             result[f"{ours}_{side}"] = table[column].to_numpy()[rows]
     result = pd.DataFrame(result).assign(inliers=counts)
     result["agree"] = result["diagnosis_a"] == result["diagnosis_b"]
-    result = result[result["inliers"] >= MIN_INLIERS]
+    result = result[result["inliers"] >= LINK_INLIERS]
     names = [f"{ours}_{side}" for ours in COLUMNS for side in "ab"]
     return result.sort_values(
         ["inliers", "image_a", "image_b"], ascending=[False, True, True], ignore_index=True
@@ -326,7 +326,7 @@ def main():
     parser.add_argument("--output", required=True, type=Path, help="gets pairs.csv and features/")
     given = parser.parse_args()
     try:
-        table = pd.concat([dataset.read(folder) for folder in given.data.split(",")])
+        table = dataset.read(dataset.data_folder(given.data))
         found = read_features(table, given.output / "features")
         pairs = find(table, found)
         pairs.to_csv(given.output / "pairs.csv", index=False)

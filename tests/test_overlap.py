@@ -49,12 +49,12 @@ CHANGES = {
 def test_a_changed_copy_is_found(code, change):
     image = drawn(code, 5)
     copy = CHANGES[change](image)
-    assert overlap.inliers(overlap.features(image), overlap.features(copy)) >= overlap.MIN_INLIERS
+    assert overlap.inliers(overlap.features(image), overlap.features(copy)) >= overlap.LINK_INLIERS
 
 
 def test_another_photograph_is_found():
     one, other = (overlap.features(drawn("MEL", 5, view, ("hair",))) for view in (0, 1))
-    assert overlap.inliers(one, other) >= overlap.MIN_INLIERS
+    assert overlap.inliers(one, other) >= overlap.LINK_INLIERS
 
 
 def test_other_lesions_of_the_same_kind_are_hardly_ever_taken_for_one():
@@ -63,8 +63,8 @@ def test_other_lesions_of_the_same_kind_are_hardly_ever_taken_for_one():
     for artefacts in [(), *((name,) for name in sample.ARTEFACTS)]:
         found = [overlap.features(drawn("NV", seed, 0, artefacts)) for seed in range(8)]
         counts += [overlap.inliers(*pair) for pair in itertools.combinations(found, 2)]
-    assert np.mean(np.array(counts) >= overlap.MIN_INLIERS) < 0.02
-    assert max(counts) < 1.5 * overlap.MIN_INLIERS
+    assert np.mean(np.array(counts) >= overlap.LINK_INLIERS) < 0.02
+    assert max(counts) < 1.5 * overlap.LINK_INLIERS
 
 
 def test_the_dark_edge_of_the_lens_has_no_features():
@@ -93,10 +93,10 @@ def archives(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archives")
     rows = []
 
-    def add(image_id, lesion_id, collection, image, diagnosis="NV"):
+    def add(image_id, lesion_id, archive, image, diagnosis="NV"):
         path = folder / f"{image_id}.jpg"
         path.write_bytes(encoded(image))
-        rows.append((image_id, lesion_id, diagnosis, collection, path))
+        rows.append((image_id, lesion_id, diagnosis, archive, path))
 
     for seed in range(10):
         add(f"A{seed}", f"LA{seed}", "one", drawn("NV", seed))
@@ -104,7 +104,7 @@ def archives(tmp_path_factory):
     add("A1other", "LAother", "one", turned(drawn("NV", 1), 90))
     add("B2", "LB2", "two", reduced(drawn("NV", 2)))
     add("B3", "LB3", "two", compressed(drawn("NV", 3, view=1)), "MEL")
-    columns = ["image_id", "lesion_id", "diagnosis", "collection", "path"]
+    columns = ["image_id", "lesion_id", "diagnosis", "archive", "path"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -119,7 +119,7 @@ def test_pairs_of_other_lesion_ids_are_told(archives, tmp_path):
     assert told["agree"].tolist() == [True, True, False]
     assert told["lesion_b"].tolist() == ["LAother", "LB2", "LB3"]
     assert told["archive_b"].tolist() == ["one", "two", "two"]
-    assert (told["inliers"] >= overlap.MIN_INLIERS).all()
+    assert (told["inliers"] >= overlap.LINK_INLIERS).all()
     assert overlap.summary(pairs)["pairs"].to_dict() == {("one", "one"): 1, ("one", "two"): 2}
 
 

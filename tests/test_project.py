@@ -200,7 +200,7 @@ def test_modules_import_only_from_those_above_them():
         *("classifier", "sample", "app/reading", "app/answer", "app/report", "app/live"),
         *("app/script", "app/upload", "app/result", "app/overview", "app/save", "app/page"),
         *("kernels", "serve"),
-        *("download", "dataset", "augmentation", "config", "card", "bundle_writer"),
+        *("download", "dataset", "overlap", "augmentation", "config", "card", "bundle_writer"),
         *("calibration", "batches", "network", "training", "metrics", "strangers"),
         *("evaluation", "recipe"),
         *("explanation", "figures", "batch", "benchmarks", "notebook", "sweep"),
