@@ -28,10 +28,6 @@ class TrainingConfig:
     data: str = _option(
         "", "dataset folder, several with commas between, or sample; without it ISIC_DATA_DIR"
     )
-    lesions: str = _option(
-        "published", "or images: each is a lesion of its own where the archive's table is missing"
-    )
-    links: str = _option("", "table of the images found to show one lesion")
     output: str = _option("runs/training", "folder for checkpoint and bundle")
     backbone: str = _option("efficientnet_lite0", "EfficientNet-Lite or keras.applications name")
     start_weights: str = _option(
@@ -65,6 +61,10 @@ class TrainingConfig:
     distillation: float = _option(0.5, "weight of the teacher's probabilities, 0 to 1")
     fold: int | None = _option(None, "fold to validate on, 0 to 4; without it train on all five")
     source: str = _option("", "source (dataset column) to leave out and validate on")
+    lesions: str = _option(
+        "published", "or images: each is a lesion of its own where the archive's table is missing"
+    )
+    links: str = _option("", "table of the images found to show one lesion")
     holdout: str = _option("apart", "apart, or included for a network that is not to be measured")
     seed: int = _option(0, "decides start weights, order and augmentation")
 

@@ -25,7 +25,6 @@ from skin_cancer import (
     training,
 )
 from skin_cancer.batches import crop_size
-from skin_cancer.calibration import softmax
 from skin_cancer.config import TrainingConfig
 from skin_cancer.training import CHECKPOINT
 
@@ -321,7 +320,7 @@ def test_training_on_several_archives(joined):
     assert set(logits.index) == set(whole.loc[whole["fold"] == 0, "image_id"])
     assert list(logits.columns) == list(dataset.codes(table))
     chances = dataset.read_probabilities(Path(config.output) / training.PREDICTIONS)
-    assert softmax(logits.to_numpy()) == pytest.approx(chances.to_numpy(), abs=1e-4)
+    assert priors.softmax(logits.to_numpy()) == pytest.approx(chances.to_numpy(), abs=1e-4)
 
 
 @pytest.mark.usefixtures("tiny_network")
