@@ -9,7 +9,7 @@ from server import Server, Visitor, wait_for
 
 from skin_cancer import Classifier
 from skin_cancer.app.answer import headline
-from skin_cancer.app.reading import SENSITIVITY, Reading, opinion
+from skin_cancer.app.reading import Reading, opinion
 
 pytestmark = pytest.mark.stress
 MB = 1e6
@@ -24,7 +24,7 @@ def server(tmp_path):
 def expected(classifier, name, picture):
     """What the page must say of a picture in the setting that it starts with."""
     reading = Reading.of(classifier, name, picture)
-    return f"{name}: {headline(opinion(reading, classifier, 'Balanced', SENSITIVITY))}"
+    return f"{name}: {headline(opinion(reading, classifier))}"
 
 
 def test_visitors_at_once_get_every_answer_and_only_their_own(server, stress, tally):
