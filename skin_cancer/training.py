@@ -267,14 +267,16 @@ class AdjustedCrossentropy(keras.losses.Loss):
 
     def call(self, labels, logits):
         """Return the loss of each image: (batch,)."""
-        truth, log_prior = keras.ops.split(labels, 2, axis=1)
-        log_chances = keras.ops.log_softmax(logits + log_prior)
-        likely = keras.ops.sum(truth * log_chances, axis=1)
-        either = keras.ops.logsumexp(keras.ops.where(truth > 0, log_chances, NEVER), axis=1)
-        several = keras.ops.sum(truth, axis=1) > 1.5  # a distribution's sum is 1
-        fit = keras.ops.where(several, either, likely)
-        spread = keras.ops.mean(log_chances, axis=1)
-        return -(1 - self.label_smoothing) * fit - self.label_smoothing * spread
+        labels, log_prior = keras.ops.split(labels, 2, axis=1)
+        logits, kept = logits + log_prior, 1 - self.label_smoothing
+        several = keras.ops.sum(labels, axis=1) > 1.5  # a distribution's sum is 1
+        truth = labels / keras.ops.sum(labels, axis=1, keepdims=True)
+        smoothed = kept * truth + self.label_smoothing / logits.shape[1]
+        plain = keras.losses.categorical_crossentropy(smoothed, logits, from_logits=True)
+        log_chances = keras.ops.log_softmax(logits)
+        either = keras.ops.logsumexp(keras.ops.where(labels > 0, log_chances, NEVER), axis=1)
+        gain = either - keras.ops.sum(truth * log_chances, axis=1)
+        return plain - keras.ops.where(several, kept * gain, 0.0)
 
 
 def accuracy(labels, logits):
