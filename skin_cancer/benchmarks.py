@@ -310,6 +310,7 @@ def batch_rate(pictures: Path, client, bundle_folder) -> dict[str, float]:
         start = time.perf_counter()
         batch.score(str(pictures), scores, client, bundle_folder, shard_size=size)
         seconds = time.perf_counter() - start
+    client.wait_for_workers(workers, timeout=60)  # one may be lost for a moment on a busy machine
     time.sleep(1)  # until every worker has told the scheduler how it is
     memory = max(worker["metrics"]["memory"] for worker in _workers(client)) / MB
     return {"images": count, "images a second": count / seconds, "memory": memory}
