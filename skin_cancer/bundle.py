@@ -41,7 +41,7 @@ class Description:
             `training`.
         training: recipe, history and provenance of the run.
         metrics: what `skin_cancer.evaluation` measured, by the name of the data; may be empty.
-            Each may have `thresholds`, by the prior that they hold for, as `evaluation.found_at`
+            Each may have `thresholds`, by the prior that they hold for, as `measured_thresholds`
             returns them; `tables`, by their captions; and `figures`, file names in the folder of
             that name to captions.
         studies: tables of trainings that were compared to find the recipe, by their captions.
@@ -148,6 +148,32 @@ def read(folder) -> Description:
         raise BundleError(
             f"{folder / DESCRIPTION} is damaged: {error!r}. Copy the bundle again."
         ) from error
+
+
+def measured_thresholds(rows: list[dict], command: str) -> dict:
+    """Return what thresholds found, as `Description.metrics` keeps it for a prior.
+
+    Args:
+        rows: of each threshold the sensitivity `aimed at`, the `threshold`, and `sensitivity` and
+            `specificity`, each also with `, low` and `, high` behind its name.
+        command: what measured them.
+
+    Returns:
+        `command`, and `points`: a dictionary a threshold, with `value`, `low` and `high` of
+        sensitivity and specificity together.
+    """
+    points = [
+        {
+            "aimed at": row["aimed at"],
+            "threshold": row["threshold"],
+            **{
+                name: {"value": row[name], "low": row[f"{name}, low"], "high": row[f"{name}, high"]}
+                for name in ("sensitivity", "specificity")
+            },
+        }
+        for row in rows
+    ]
+    return {"command": command, "points": points}
 
 
 def threshold_at(thresholds: dict[float, float], sensitivity: float) -> float | None:

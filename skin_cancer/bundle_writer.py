@@ -113,26 +113,12 @@ def _typed_metrics(measured):
     points = tables.pop(_OLD_THRESHOLDS, None)
     typed = {**measured, "tables": {name: _typed_table(table) for name, table in tables.items()}}
     if points:
-        table = _typed_table(points)
-        typed["thresholds"] = {priors.CLINIC: _points(table)}
+        rows = [
+            dict(zip(points["columns"], row, strict=True)) for row in _typed_table(points)["rows"]
+        ]
+        found = bundle.measured_thresholds(rows, points["command"])
+        typed["thresholds"] = {priors.CLINIC: found}
     return typed
-
-
-def _points(table):
-    """Return the old table of measured thresholds as `evaluation.found_at` gives it."""
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
-    points = [
-        {
-            "aimed at": row["aimed at"],
-            "threshold": row["threshold"],
-            **{
-                name: {"value": row[name], "low": row[f"{name}, low"], "high": row[f"{name}, high"]}
-                for name in ("sensitivity", "specificity")
-            },
-        }
-        for row in rows
-    ]
-    return {"command": table["command"], "points": points}
 
 
 def _typed_table(table):

@@ -307,29 +307,14 @@ def save(folder, measured: dict) -> None:
     _write_metrics(folder, description, measured["title"], more | measured)
 
 
-def found_at(points: pd.DataFrame, command: str) -> dict:
+def measured_thresholds(points: pd.DataFrame, command: str) -> dict:
     """Return what thresholds found, as it is kept in a bundle.
 
     Args:
         points: as `metrics.at_thresholds` returns them.
         command: what measured them.
-
-    Returns:
-        `command`, and `points`: one dictionary a threshold of the sensitivity `aimed at`, the
-        `threshold`, and `sensitivity` and `specificity` with their intervals.
     """
-    found = [
-        {
-            "aimed at": aimed_at,
-            "threshold": row["threshold"],
-            **{
-                name: {"value": row[name], "low": row[f"{name}, low"], "high": row[f"{name}, high"]}
-                for name in ("sensitivity", "specificity")
-            },
-        }
-        for aimed_at, row in points.iterrows()
-    ]
-    return {"command": command, "points": found}
+    return bundle.measured_thresholds(points.reset_index().to_dict("records"), command)
 
 
 def illustrate(

@@ -134,10 +134,10 @@ def test_what_thresholds_found_is_kept_as_numbers(copy):
             **{f"sensitivity{end}": [v] for end, v in (("", 0.9), (", low", 0.8), (", high", 1.0))},
             **{f"specificity{end}": [v] for end, v in (("", 0.7), (", low", 0.6), (", high", 0.8))},
         },
-        index=[0.95],
+        index=pd.Index([0.95], name="aimed at"),
     )
     title = "HAM10000, holdout"
-    found = {priors.CLINIC: evaluation.found_at(points, "COMMAND")}
+    found = {priors.CLINIC: evaluation.measured_thresholds(points, "COMMAND")}
     kept = bundle.read(copy).metrics[title]
     evaluation.save(copy, {**kept, "title": title, "thresholds": found})
     told = bundle.read(copy).found_at(priors.CLINIC, 0.95)
