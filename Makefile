@@ -8,7 +8,7 @@ JOBS ?= 2
 ROOT_TOO := $(if $(filter 0,$(shell id -u)),--allow-root)
 VENV := .venv
 BIN := $(VENV)/bin
-PAGE := $(wildcard skin_cancer/page/share/jupyter/voila/templates/skin_cancer/*)
+PAGE := $(wildcard skin_cancer/app/voila/share/jupyter/voila/templates/skin_cancer/*)
 DONE := $(patsubst locks/%.txt,$(VENV)/%.done,$(filter-out locks/environment.txt,$(wildcard locks/*.txt)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -17,7 +17,7 @@ help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 app: $(VENV)/app.done  ## Serve the upload page (IP=127.0.0.1, PORT=8866 or auto, BUNDLE=models/...)
-	@$(BIN)/python -m skin_cancer.serve --ip "$(IP)" --port "$(PORT)" --bundle "$(BUNDLE)"
+	@$(BIN)/python -m skin_cancer.app.serve --ip "$(IP)" --port "$(PORT)" --bundle "$(BUNDLE)"
 
 lab: $(VENV)/notebooks.done  ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ROOT_TOO)
@@ -38,7 +38,7 @@ outputs: $(VENV)/test.done  ## Run all notebooks in place and keep their outputs
 
 recipe: $(VENV)/notebooks.done  ## Compare recipes, then train by the one found (DATA=folder, JOBS=2)
 	@for stage in screening further sources folds distillation measured shipped doubt; do \
-		$(BIN)/python -m skin_cancer.recipe $$stage --data "$(DATA)" --jobs $(JOBS) || exit 1; \
+		$(BIN)/python -m skin_cancer.scale.recipes $$stage --data "$(DATA)" --jobs $(JOBS) || exit 1; \
 	done
 
 test: $(VENV)/test.done  ## Run all tests

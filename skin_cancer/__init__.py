@@ -28,7 +28,7 @@ __all__ = [
 def __getattr__(name):
     """Import the classifier on first use: a machine that only trains needs no LiteRT."""
     if name in ("Classifier", "Prediction"):
-        from skin_cancer import classifier
+        from skin_cancer.model import classifier
 
         return getattr(classifier, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

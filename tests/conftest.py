@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from pictures import encoded, lesion, write_ham10000, write_isic2019, write_milk10k
 
-from skin_cancer import dataset
+from skin_cancer.data import dataset
+from skin_cancer.data.archives import HAM10000, ISIC_2019_TRAINING, MILK10K
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--image-size=64", "--first-image-size=64", "--batch-size=16")
@@ -113,7 +114,7 @@ def tiny_network(monkeypatch):
     import keras  # not at the top: few tests need it, and it takes seconds
     from keras import layers
 
-    from skin_cancer import training
+    from skin_cancer.training import train
 
     def build(_backbone, classes, _start_weights):
         x = inputs = keras.Input((None, None, 3))
@@ -123,7 +124,7 @@ def tiny_network(monkeypatch):
         x = layers.GlobalMaxPooling2D(name="pool")(x)
         return keras.Model(inputs, layers.Dense(classes, name="head")(x))
 
-    monkeypatch.setattr(training, "build_network", build)
+    monkeypatch.setattr(train, "build_network", build)
 
 
 @pytest.fixture(scope="session")
@@ -139,13 +140,13 @@ def archives(tmp_path_factory):
 @pytest.fixture
 def real_data():
     """The HAM10000 folder, where there is one."""
-    return real_archive(dataset.HAM10000)
+    return real_archive(HAM10000)
 
 
 @pytest.fixture
 def real_archives():
     """The folders of HAM10000, ISIC 2019 and MILK10k, where they are."""
-    layouts = (dataset.HAM10000, dataset.ISIC_2019_TRAINING, dataset.MILK10K)
+    layouts = (HAM10000, ISIC_2019_TRAINING, MILK10K)
     return [real_archive(layout) for layout in layouts]
 
 

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
-from skin_cancer import Classifier, bundle, sample
+from skin_cancer import Classifier
+from skin_cancer.data import sample
 from skin_cancer.diagnoses import ISIC_2018
+from skin_cancer.model import bundle
 
-PATH = Path(__file__).parent / "data" / "golden.json"
+PATH = Path(__file__).parent / "expected" / "golden.json"
 SEED = 11
 
 

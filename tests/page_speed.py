@@ -5,9 +5,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from browser import CHROMIUM, OPTIONS, WIDE
 from pictures import encoded, lesion
 from playwright.sync_api import sync_playwright
-from test_page import CHROMIUM, OPTIONS, WIDE, Server
+from server import Server
 
 VISITS, PICTURES = 10, 10
 USABLE = """() => new Promise((resolve) => {

@@ -18,7 +18,7 @@ from jupyter_server.services.kernels.connection.base import (
     serialize_msg_to_ws_v1,
 )
 
-from skin_cancer.kernels import PROTOCOL
+from skin_cancer.app.kernels import PROTOCOL
 
 CHUNK = 1 << 20
 ADDRESS = re.compile(r"The page is at (http://localhost:(\d+)) ;")
@@ -43,7 +43,7 @@ class Server:
 
     Args:
         folder: for `folder`.
-        options: further ones of `skin_cancer.serve`.
+        options: further ones of `skin_cancer.app.serve`.
         before: what stands before the command.
         environment: further variables.
     """
@@ -52,7 +52,7 @@ class Server:
         self.folder = folder / "written"
         self.folder.mkdir()
         self.log = folder / "log"
-        serve = [sys.executable, "-m", "skin_cancer.serve", "--port=auto", *options]
+        serve = [sys.executable, "-m", "skin_cancer.app.serve", "--port=auto", *options]
         with self.log.open("w") as output:
             self.process = psutil.Popen(
                 [*before, *serve],

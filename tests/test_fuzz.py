@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pictures import encoded, lesion
 from PIL import Image
 
-from skin_cancer import Classifier, ImageError, imaging
+from skin_cancer import Classifier, ImageError
+from skin_cancer.images import decoding
 
 pytestmark = [
     pytest.mark.stress,
@@ -90,7 +91,7 @@ def test_truncated_at_every_kilobyte(kind, tally):
     data = file(Image.fromarray(lesion(300, 225)), kind)
     for end in range(0, len(data) - 1, 1024):
         with tally("pictures truncated at every kilobyte"), pytest.raises(ImageError):
-            imaging.decode(data[:end])
+            decoding.decode(data[:end])
 
 
 TOO_SMALL = ((1, 1), (30_000, 1), (1, 30_000), (31, 31))
@@ -102,7 +103,7 @@ TOO_SMALL = ((1, 1), (30_000, 1), (1, 30_000), (31, 31))
 )
 def test_too_small_to_be_read(kind, size, tally):
     with tally("pictures of too few pixels"), pytest.raises(ImageError, match="at least 32"):
-        imaging.decode(file(Image.new("RGB", size), kind))
+        decoding.decode(file(Image.new("RGB", size), kind))
 
 
 @pytest.fixture(scope="module")
@@ -170,10 +171,10 @@ def test_what_a_file_is_besides_is_not_looked_at(classifier, answer, other, tall
 )
 def test_other_kinds_of_files_are_refused(data, tally):
     with tally("files of other kinds"), pytest.raises(ImageError, match="cannot be read as"):
-        imaging.decode(data)
+        decoding.decode(data)
 
 
-SIDE = int(imaging.MAX_PIXELS**0.5)
+SIDE = int(decoding.MAX_PIXELS**0.5)
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 # Of as many pixels as are read, of kinds that take much memory or work.
@@ -184,7 +185,7 @@ LARGEST = {
     ),
     "PNG": lambda: file(Image.new("RGB", (SIDE, SIDE)), "PNG"),
     "PNG, 16 bits, alpha": lambda: encoded(np.zeros((SIDE, SIDE, 4), np.uint16), ".png"),
-    "WebP, alpha": lambda: file(Image.new("RGBA", (WIDEST, imaging.MAX_PIXELS // WIDEST)), "WEBP"),
+    "WebP, alpha": lambda: file(Image.new("RGBA", (WIDEST, decoding.MAX_PIXELS // WIDEST)), "WEBP"),
     "TIFF, 16 bits": lambda: encoded(np.zeros((SIDE, SIDE, 3), np.uint16), ".tiff"),
     "TIFF, deflated": lambda: file(
         Image.new("RGB", (SIDE, SIDE)), "TIFF", compression="tiff_deflate"
@@ -224,6 +225,6 @@ def test_the_largest_pictures(kind, tmp_path, tally):
         )
         found, seconds, memory = json.loads(done.stdout.splitlines()[-1])
         print(kind, path.stat().st_size, found, seconds, memory)
-        assert found == "read" or path.stat().st_size > imaging.MAX_BYTES
+        assert found == "read" or path.stat().st_size > decoding.MAX_BYTES
         assert seconds < SECONDS
         assert memory < MEMORY

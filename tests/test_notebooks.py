@@ -12,8 +12,9 @@ import pytest
 from conftest import ROOT
 from pictures import write_isic2019
 
-from skin_cancer import Classifier, bundle
+from skin_cancer import Classifier
 from skin_cancer.app.page import Page
+from skin_cancer.model import bundle
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEADINGS = ["Imports", "Parameters", "Summary", "What's next"]

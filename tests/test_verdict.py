@@ -11,9 +11,11 @@ import pytest
 from conftest import ROOT
 from pictures import encoded, photograph
 
-from skin_cancer import Classifier, batch, sample
+from skin_cancer import Classifier
 from skin_cancer.app import answer
 from skin_cancer.app.page import Page
+from skin_cancer.data import sample
+from skin_cancer.scale import scoring
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def test_the_table_as_csv(page, expected):
 
 
 def test_the_shards_of_an_archive(scored, expected):
-    table = batch.read(str(scored / "scores"))
+    table = scoring.read(str(scored / "scores"))
     assert len(table) == len(expected)
     for row in table.to_dict("records"):
         verdict = expected[row["address"].rpartition("/")[2]]

@@ -4,11 +4,11 @@ import html
 import math
 
 from skin_cancer.app.reading import Opinion, Reading
-from skin_cancer.bundle import Description
-from skin_cancer.classifier import DISCLAIMER, Prediction
-from skin_cancer.classifier import percent as plain_percent
 from skin_cancer.diagnoses import BY_CODE
-from skin_cancer.doubt import UNFAMILIAR
+from skin_cancer.model.bundle import Description
+from skin_cancer.model.classifier import DISCLAIMER, Prediction
+from skin_cancer.model.classifier import percent as plain_percent
+from skin_cancer.model.uncertainty import UNFAMILIAR
 
 UNUSUAL = UNFAMILIAR / 2
 UNKNOWN = "Unlike anything the model has learnt"

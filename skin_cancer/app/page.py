@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 from IPython import get_ipython
 
-from skin_cancer import priors, sample
+from skin_cancer import priors
 from skin_cancer.app import overview
 from skin_cancer.app.answer import footer_html, headline
 from skin_cancer.app.live import Live
@@ -19,9 +19,10 @@ from skin_cancer.app.report import table, template
 from skin_cancer.app.result import Record, Result
 from skin_cancer.app.save import Save
 from skin_cancer.app.upload import Upload
-from skin_cancer.bundle import BUNDLE_VARIABLE
-from skin_cancer.classifier import SENSITIVITY, Classifier, percent
+from skin_cancer.data import sample
 from skin_cancer.errors import ImageError, SkinCancerError
+from skin_cancer.model.bundle import BUNDLE_VARIABLE
+from skin_cancer.model.classifier import SENSITIVITY, Classifier, percent
 
 SERVED = "VOILA_APP_PORT"  # which Voila tells its kernels
 STYLE = Path(__file__).with_name("page.css")

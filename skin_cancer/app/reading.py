@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from skin_cancer import imaging, lesion, priors, quality
-from skin_cancer.classifier import SENSITIVITY, Classifier, Prediction, Verdict
+from skin_cancer import priors
+from skin_cancer.images import decoding, lesion, quality, squares
+from skin_cancer.model.classifier import SENSITIVITY, Classifier, Prediction, Verdict
 from skin_cancer.priors import Prior
 
 SHOWN_SIZE = 768
@@ -43,9 +44,9 @@ class Reading:
         Raises:
             ImageError: it cannot be read as a picture.
         """
-        image = imaging.decode(content)
+        image = decoding.decode(content)
         size = min(SHOWN_SIZE, *image.shape[:2])
-        reading = cls(name, classifier.predict(image), imaging.centre_square(image, size))
+        reading = cls(name, classifier.predict(image), squares.centre_square(image, size))
         for part in ("picture", "thumbnail", "outlines", "measures", "colours"):
             getattr(reading, part)  # what fails does so before the reading is among the others
         return reading
@@ -58,7 +59,7 @@ class Reading:
     @functools.cached_property
     def thumbnail(self) -> bytes:
         """The square as a small JPEG."""
-        return jpeg(imaging.centre_square(self.square, THUMBNAIL_SIZE))
+        return jpeg(squares.centre_square(self.square, THUMBNAIL_SIZE))
 
     @functools.cached_property
     def outlines(self) -> list[list[list[float]]]:
@@ -84,7 +85,7 @@ class Reading:
     @functools.cached_property
     def _small(self):
         """The square at the size at which `quality.check` looks for the lesion."""
-        return imaging.centre_square(self.square, quality.SIDE)
+        return squares.centre_square(self.square, quality.SIDE)
 
     @functools.cached_property
     def _mask(self):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from skin_cancer.app.answer import named
 from skin_cancer.app.reading import Opinion
-from skin_cancer.bundle import Description
-from skin_cancer.classifier import DISCLAIMER
+from skin_cancer.model.bundle import Description
+from skin_cancer.model.classifier import DISCLAIMER
 
 PROGRAM = metadata.version("skin_cancer")
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")

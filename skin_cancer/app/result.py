@@ -9,8 +9,8 @@ from ipywidgets import Widget, widget_serialization
 from skin_cancer.app.answer import answer_html, cases_html, measures_html, named
 from skin_cancer.app.reading import Opinion, Reading
 from skin_cancer.app.script import script
-from skin_cancer.classifier import percent
 from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.model.classifier import percent
 
 SIDE = 112  # of the heatmaps that are sent; they are smooth
 

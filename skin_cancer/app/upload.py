@@ -7,8 +7,8 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from skin_cancer import imaging
 from skin_cancer.errors import ImageError
+from skin_cancer.images import decoding
 
 INCOMPLETE = "The file did not arrive whole. Choose it again."
 
@@ -30,7 +30,7 @@ class Upload(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("upload.js")
-    limit = traitlets.Int(imaging.MAX_BYTES).tag(sync=True)
+    limit = traitlets.Int(decoding.MAX_BYTES).tag(sync=True)
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Upload(anywidget.AnyWidget):
 
     def _collect(self, chunk, size, offset):
         """Append a chunk and return whether more are to come."""
-        imaging.check_bytes(size)
+        decoding.check_bytes(size)
         if offset == 0:
             self._data = bytearray()
         if offset != len(self._data) or not 0 < len(chunk) <= size - offset:

@@ -1,0 +1,340 @@
+"""The layouts of the published archives, and one of them to a checked table."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from skin_cancer.data.sample import ID_PREFIX, MASKS
+from skin_cancer.diagnoses import TAXONOMY
+from skin_cancer.errors import DatasetError, ImageError
+from skin_cancer.images import decoding
+
+SAMPLE_TITLE = "synthetic sample"
+LABELS = ("diagnosis", "alternative", "apart")
+DETAILS = ("dx_type", "age", "sex", "localization", "dataset")
+ENDINGS = (".csv", ".tab", "")
+SHOWN = 5
+
+NONE_OF_OURS, EXAMPLE, CONTROL = "none of our diagnoses", "example", "control of sharpness"
+# Of the ISIC Archive, shown on the page and in tests: honest only if no network has learnt them.
+EXAMPLES = {
+    f"ISIC_{number:07d}"
+    for number in (
+        *(9874, 9939, 10009, 10317, 11083, 11348, 11382, 12143),
+        *(12272, 12678, 12758, 13232, 13271, 14392, 14501, 14603),
+        *(14639, 14644, 14811, 14832, 14945, 15152, 15166, 15251),
+    )
+}
+BCN = "BCN_20000"
+SOURCES = {"BCN": BCN, "HAM": "HAM10000", "MSK": "MSK"}  # of ISIC 2019, by how a lesion id begins
+WITHOUT_LESION = "MSK"  # whose images name none
+CHALLENGES = "https://isic-challenge-data.s3.amazonaws.com"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a published dataset keeps what.
+
+    Attributes:
+        name: of the dataset.
+        truth: name of the table of diagnoses, without its ending; it may lie in a folder of the
+            same name.
+        images: pattern of the image files.
+        lesions: name of the table that tells which image shows which lesion, where it is another
+            one, or None.
+        details: name of a further table of the images, or None.
+        home: where the table of lesions is to be had.
+        columns: what our columns are called there.
+    """
+
+    name: str
+    truth: str
+    images: str
+    lesions: str | None = None
+    details: str | None = None
+    home: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+HAM10000 = Layout("HAM10000", "HAM10000_metadata", "HAM10000_images_part_*/*.jpg")
+ISIC_2018_TRAINING = Layout(
+    "ISIC 2018",
+    "ISIC2018_Task3_Training_GroundTruth",
+    "ISIC2018_Task3_Training_Input/*.jpg",
+    "ISIC2018_Task3_Training_LesionGroupings",
+    home=f"{CHALLENGES}/2018/ISIC2018_Task3_Training_LesionGroupings.csv",
+    columns={"image": "image_id", "diagnosis_confirm_type": "dx_type"},
+)
+ISIC_2018_TEST = Layout(
+    "ISIC 2018",
+    "ISIC2018_Task3_Test_GroundTruth",
+    "ISIC2018_Task3_Test_I*/*.jpg",
+    columns={"image": "image_id"},
+)
+ISIC_2019_TRAINING = Layout(
+    "ISIC 2019",
+    "ISIC_2019_Training_GroundTruth",
+    "ISIC_2019_Training_Input/*.jpg",
+    "ISIC_2019_Training_Metadata",
+    home=f"{CHALLENGES}/2019/ISIC_2019_Training_Metadata.csv",
+    columns={
+        "image": "image_id",
+        "age_approx": "age",
+        "anatom_site_general": "localization",
+    },
+)
+MONET = {
+    "MONET_ulceration_crust": "ulceration",
+    "MONET_hair": "hair",
+    "MONET_vasculature_vessels": "vessels",
+    "MONET_erythema": "erythema",
+    "MONET_pigmented": "pigment",
+    "MONET_gel_water_drop_fluid_dermoscopy_liquid": "gel",
+    "MONET_skin_markings_pen_ink_purple_pen": "ink",
+}
+MILK10K = Layout(
+    "MILK10k",
+    "MILK10k_Training_GroundTruth",
+    "MILK10k_Training_Input/*/*.jpg",
+    "MILK10k_Training_Metadata",
+    "MILK10k_Training_Supplement",
+    "https://challenge.isic-archive.com/landing/milk10k",
+    {
+        "isic_id": "image_id",
+        "age_approx": "age",
+        "site": "localization",
+        "skin_tone_class": "skin_tone",
+        "diagnosis_confirm_type": "dx_type",
+        **MONET,
+    },
+)
+TRAINING_LAYOUTS = (HAM10000, ISIC_2018_TRAINING, ISIC_2019_TRAINING, MILK10K)
+SCORES = ("skin_tone", *MONET.values())
+
+
+def find(folder, layouts: tuple[Layout, ...] = TRAINING_LAYOUTS) -> tuple[Path, Layout]:
+    """Return a folder and the first of some layouts whose table of diagnoses it holds.
+
+    Raises:
+        DatasetError: there is no such folder, it may not be read, or it holds no such table.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder {folder}. Name a dataset folder.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise DatasetError(f"{folder} may not be read. Change its permissions or name another one.")
+    for layout in layouts:
+        if _find_table(folder, layout.truth):
+            return folder, layout
+    names = ", ".join(f"{layout.truth}.csv" for layout in layouts)
+    raise DatasetError(
+        f"{folder} holds none of {names}. Name the folder that a dataset was unpacked to, or get "
+        "one by python -m skin_cancer.data.download."
+    )
+
+
+def read(folder: Path, layout: Layout, images_as_lesions: bool) -> pd.DataFrame:
+    """Read one archive as `dataset.read` describes it.
+
+    Args:
+        folder: as `find` returns it.
+        layout: of that folder.
+        images_as_lesions: as for `dataset.read`.
+
+    Raises:
+        DatasetError: lists everything that is wrong with the folder and what to do.
+    """
+    path = _find_table(folder, layout.truth)
+    table = _read_table(path, layout)
+    lesions = _read_lesions(folder, layout, images_as_lesions)
+    close_ups = set()
+    if "image_type" in lesions:
+        magnified = lesions["image_type"] == "dermoscopic"
+        lesions, close_ups = lesions[magnified], set(lesions["image_id"][~magnified])
+    for others in (lesions, _read_others(folder, layout, layout.details)):
+        table = _merged(table, others)
+    if "image_id" not in table or not {"dx", "MEL"} & set(table):
+        raise DatasetError(f"{path} names no images or no diagnoses: has it the right columns?")
+    table = table.assign(**_labels(table, TAXONOMY[layout.name]))
+    scores = [name for name in SCORES if name in table]
+    table = table.reindex(columns=["image_id", "lesion_id", "dx", *LABELS, *DETAILS, *scores])
+    table[scores] = table[scores].apply(pd.to_numeric, errors="coerce")
+    if layout is ISIC_2019_TRAINING:
+        table["dataset"] = _sources(table["lesion_id"].astype("string"))
+    if layout is MILK10K:
+        table["dataset"] = layout.name
+    if layout is not HAM10000:
+        table["lesion_id"] = table["lesion_id"].astype("string").fillna(table["image_id"])
+    files = [path for path in folder.glob(layout.images) if not path.name.startswith(".")]
+    paths = {path.stem: path for path in files if path.stem not in close_ups}
+    _check(folder, layout, table, paths)
+    return _finished(folder, table, paths, layout)
+
+
+def _find_table(folder, name):
+    paths = [parent / f"{name}{end}" for parent in (folder, folder / name) for end in ENDINGS]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _sources(lesions):
+    """Return where the images of ISIC 2019 are from, by their lesions' ids; some name none."""
+    unnamed = lesions.isna() & lesions.notna().any()
+    return lesions.str[:3].map(SOURCES).mask(unnamed, WITHOUT_LESION)
+
+
+def _read_lesions(folder, layout, images_as_lesions):
+    """Read which image shows which lesion, where a table of its own tells that."""
+    missing = layout.lesions and not _find_table(folder, layout.lesions)
+    if missing and not images_as_lesions:
+        raise DatasetError(
+            f"{folder} lacks {layout.lesions}.csv, which tells the images of one lesion: without "
+            "it a lesion would be trained on and measured on at once. Get it from "
+            f"{layout.home}, or say that each image is to count as a lesion of its own "
+            "(--lesions=images)."
+        )
+    return _read_others(folder, layout, layout.lesions)
+
+
+def _read_others(folder, layout, name):
+    """Read a further table of the images, one without a row where there is none."""
+    path = name and _find_table(folder, name)
+    return _read_table(path, layout) if path else pd.DataFrame({"image_id": []}, dtype="string")
+
+
+def _merged(table, others):
+    """Add what another table tells of each image, or which images there are of each lesion."""
+    key = "image_id" if "image_id" in table else "lesion_id"
+    if key not in table or key not in others:
+        return table
+    new = [key, *others.columns.difference(table.columns)]
+    return table.merge(others[new].drop_duplicates("image_id"), "left", on=key)
+
+
+def _read_table(path, layout):
+    """Read a table whose columns are parted by commas or, as Dataverse gives them, by tabs."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            separator = "\t" if "\t" in file.readline() else ","
+        table = pd.read_csv(path, sep=separator, dtype="string", encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read as a table: {error}") from error
+    return table.rename(columns=layout.columns)
+
+
+def _labels(table, taxonomy):
+    """Return the columns that say what each image shows, from the archive's words for it."""
+    word = table["dx"] if "dx" in table else _marked(table, list(taxonomy))
+    columns = {
+        "diagnosis": {word: (meant or (word,))[0] for word, meant in taxonomy.items()},
+        "alternative": {word: meant[1] for word, meant in taxonomy.items() if meant[1:]},
+        "apart": {word: NONE_OF_OURS for word, meant in taxonomy.items() if not meant},
+    }
+    return {name: word.map(values).astype("string") for name, values in columns.items()}
+
+
+def _marked(table, words):
+    """Return the one column that is marked in each row, missing where none or several are."""
+    marks = table.reindex(columns=words).apply(pd.to_numeric, errors="coerce").fillna(0)
+    return marks.idxmax(axis=1).where((marks.max(axis=1) == 1) & (marks.sum(axis=1) == 1))
+
+
+def _check(folder, layout, table, paths):
+    folders = [path for path in folder.iterdir() if path.is_dir()]
+    closed = [path for path in (*folders, *paths.values()) if not os.access(path, os.R_OK)]
+    checks = {
+        "files or folders that may not be read": [str(path.relative_to(folder)) for path in closed],
+        "no line in the table": [] if len(table) else [layout.truth],
+        f"no image file {layout.images}": [] if paths else ["*.jpg"],
+        "lines without lesion or image id": _ids(
+            table, table["lesion_id"].isna() | table["image_id"].isna()
+        ),
+        "images without a known diagnosis": _unknown(table),
+        "image ids that stand twice": _ids(table, table["image_id"].duplicated()),
+    }
+    if layout is not ISIC_2019_TRAINING:  # whose publishers do not promise it
+        checks["lesions with more than one diagnosis"] = _inconsistent_lesions(table)
+    if paths:
+        absent = ~table["image_id"].isin(paths.keys())
+        checks["images named in the table but absent"] = _ids(table, absent)
+        checks["image files that no line of the table names"] = sorted(
+            paths.keys() - set(table["image_id"])
+        )
+    problems = [f"{what}: {_shown(found)}" for what, found in checks.items() if found]
+    if problems:
+        raise DatasetError(
+            f"{folder} is not a usable dataset:\n"
+            + "\n".join(f"- {problem}" for problem in problems)
+            + "\nMend the lines named, or get the data anew by python -m skin_cancer.data.download."
+        )
+
+
+def _finished(folder, table, paths, layout):
+    drawn = table["image_id"].str.startswith(ID_PREFIX).all()
+    known = {"unknown": pd.NA}
+    files = (folder / MASKS).glob("*_segmentation.png")
+    masks = {path.stem.removesuffix("_segmentation"): path for path in files}
+    table = table.drop(columns="dx").assign(
+        age=pd.to_numeric(table["age"], errors="coerce").astype(float),
+        sex=table["sex"].replace(known),
+        localization=table["localization"].replace(known),
+        archive=SAMPLE_TITLE if drawn else layout.name,
+        apart=table["apart"].mask(archive_ids(table).isin(EXAMPLES), EXAMPLE),
+        level=0,
+        path=table["image_id"].map(paths),
+        mask=[masks.get(image_id) for image_id in table["image_id"]],
+    )
+    return _levelled(table).sort_values("image_id", ignore_index=True)
+
+
+def _levelled(table):
+    """Hide by which size an image of BCN_20000 came here, where melanomas came in another.
+
+    All are to be brought to the smaller size. Images of the other's size are kept apart: what a
+    network says of them shows whether it has learnt the size or the lesion.
+    """
+    rows = table[table["dataset"] == BCN]
+    melanoma = rows["diagnosis"] == "MEL"
+    sides = rows["path"].map(_shorter_side)
+    usual = sides.groupby(melanoma).median()
+    if usual.nunique() < 2:
+        return table
+    level = int(usual.min())
+    control = (sides > level) != (melanoma.map(usual) > level)
+    table.loc[rows.index, "level"] = level
+    table.loc[rows.index[control], "apart"] = CONTROL
+    return table
+
+
+def _shorter_side(path):
+    try:
+        return min(decoding.read_size(path))
+    except ImageError as error:
+        raise DatasetError(f"{path} cannot be used: {error} Replace it.") from error
+
+
+def archive_ids(table: pd.DataFrame) -> pd.Series:
+    """Return the images' ids in the ISIC Archive; some of ISIC 2019 say more than that."""
+    return table["image_id"].str.removesuffix("_downsampled")
+
+
+def _unknown(table):
+    rows = table["diagnosis"].isna()
+    if table["dx"].isna().all():
+        return _ids(table, rows)
+    return sorted(set(table.loc[rows, "dx"].fillna("empty")))
+
+
+def _ids(table, rows):
+    return sorted(table.loc[rows, "image_id"].fillna("empty"))
+
+
+def _inconsistent_lesions(table):
+    diagnoses = table.groupby("lesion_id")["diagnosis"].nunique(dropna=False)
+    return list(diagnoses.index[diagnoses > 1])
+
+
+def _shown(found):
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(str(item) for item in found[:SHOWN]) + more

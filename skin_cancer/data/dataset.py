@@ -1,0 +1,180 @@
+"""Datasets on disk to one checked table, one archive or several as one; its images and hashes."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from skin_cancer.data import archives
+from skin_cancer.data.sample import sample_folder
+from skin_cancer.diagnoses import ISIC_2018, ISIC_2019
+from skin_cancer.errors import DatasetError, ImageError
+from skin_cancer.images import decoding, squares
+
+SAMPLE = "sample"
+
+
+def data_folder(data="") -> Path | list[Path]:
+    """Return the folder of a dataset, or the folders of several that are to be one.
+
+    Args:
+        data: a folder; `sample` for the synthetic sample, which is written on first use; nothing
+            for what the environment variable `ISIC_DATA_DIR` names; or several of these, as a
+            list or with commas between.
+
+    Raises:
+        DatasetError: no folder is named, or the sample cannot be written.
+    """
+    if isinstance(data, str | Path) and "," in str(data) and not Path(data).exists():
+        data = str(data).split(",")
+    if isinstance(data, list | tuple):
+        return [data_folder(one) for one in data]
+    if data == SAMPLE:
+        return sample_folder()
+    data = data or os.environ.get("ISIC_DATA_DIR")
+    if not data:
+        raise DatasetError(
+            f"Name a dataset folder or {SAMPLE!r}, or set ISIC_DATA_DIR to a dataset folder."
+        )
+    return Path(data)
+
+
+def read(folder, images_as_lesions: bool = False) -> pd.DataFrame:
+    """Read the training images of HAM10000, ISIC 2018 Task 3, ISIC 2019, MILK10k or several.
+
+    Args:
+        folder: holds an archive as it is published, unpacked; or a list of such folders. An image
+            that stands in several archives is taken from the first in the order above.
+        images_as_lesions: take each image as a lesion of its own where the table is missing that
+            tells the lesions. Images of one lesion are then on both sides of any split.
+
+    Returns:
+        One row an image, sorted by `image_id`: `image_id`, `lesion_id`, `diagnosis` (ISIC code),
+        `alternative` (the code that it may be instead, where the archive's word means two),
+        `dx_type` (how it was confirmed), `age` (years), `sex`, `localization`, `dataset` (its
+        source), each of the last six missing where unknown; `archive` (its name), `apart` (why no
+        network may learn it, else missing), `level` (shorter side in pixels that `read_image` is
+        to bring it to, 0 for none), `path`, and `mask`, the path of the lesion's mask or None. Of
+        MILK10k also `skin_tone`, 0 very dark to 5 very light, and `SCORES` of what is seen,
+        0 to 1. In ISIC 2019 some images name no lesion: each counts as one of its own.
+
+    Raises:
+        DatasetError: lists everything that is wrong with a folder and what to do.
+    """
+    folders = folder if isinstance(folder, list | tuple) else [folder]
+    found = [archives.find(one) for one in folders]
+    found.sort(key=lambda pair: archives.TRAINING_LAYOUTS.index(pair[1]))
+    tables = [archives.read(one, layout, images_as_lesions) for one, layout in found]
+    table = pd.concat(tables) if len(tables) > 1 else tables[0]
+    table = table[~archives.archive_ids(table).duplicated()]
+    return table.sort_values("image_id", ignore_index=True)
+
+
+def read_test(folder) -> pd.DataFrame:
+    """Read the official test set of ISIC 2018 Task 3, from Dataverse or from the challenge.
+
+    Args:
+        folder: holds `ISIC2018_Task3_Test_Images/` or `ISIC2018_Task3_Test_Input/`, and
+            `ISIC2018_Task3_Test_GroundTruth.csv`, which may lie in a folder of that name.
+
+    Returns:
+        As `read`. Where the lesions are not published each image counts as a lesion of its own.
+
+    Raises:
+        DatasetError: lists everything that is wrong with the folder and what to do.
+    """
+    folder, layout = archives.find(folder, (archives.ISIC_2018_TEST,))
+    return archives.read(folder, layout, images_as_lesions=True)
+
+
+def codes(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the ISIC codes a network for these images tells apart: seven, or eight with SCC."""
+    known = ISIC_2019 if "SCC" in set(table["diagnosis"]) else ISIC_2018
+    return tuple(diagnosis.code for diagnosis in known)
+
+
+def title(table: pd.DataFrame) -> str:
+    """Return the names of the archives that the images are from."""
+    return ", ".join(sorted(set(table["archive"])))
+
+
+def read_image(path, level: int = 0) -> np.ndarray:
+    """Read an image of a dataset.
+
+    Args:
+        path: of its file.
+        level: shorter side in pixels that it is brought to, by `squares.level`; 0 for none.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+
+    Raises:
+        DatasetError: names the file and what is wrong with it.
+    """
+    try:
+        image = decoding.decode(Path(path).read_bytes())
+        return squares.level(image, level) if level else image
+    except (ImageError, OSError) as error:
+        raise DatasetError(
+            f"{path} cannot be used: {error} Replace it and run the same command again."
+        ) from error
+
+
+def read_images(table: pd.DataFrame):
+    """Yield the images of a table in its order, each as `read_image` returns it.
+
+    Args:
+        table: with the columns `path` and `level`, as `read` returns it.
+
+    Raises:
+        DatasetError: names the file and what is wrong with it.
+    """
+    for path, level in zip(table["path"], table["level"], strict=True):
+        yield read_image(path, level)
+
+
+def read_pair(row) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read an image and its lesion's mask.
+
+    Args:
+        row: with `path`, `level` and `mask`, as a row of `read`'s table.
+
+    Returns:
+        uint8 RGB (height, width, 3), and bool (height, width), true inside the lesion, or None
+        where no mask is known.
+
+    Raises:
+        DatasetError: names the file and what is wrong with it.
+    """
+    image = read_image(row.path, row.level)
+    if row.mask is None:
+        return image, None
+    mask = read_image(row.mask)[..., 0]
+    return image, cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA) > 127
+
+
+def read_probabilities(path) -> pd.DataFrame:
+    """Read a table of probabilities under the balanced prior: one row an image_id, column a code.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no such table.
+    """
+    return pd.read_csv(path, index_col="image_id").astype("float64")
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """Return the SHA-256 over all labels and image files of a table, in hexadecimal."""
+    digest = hashlib.sha256(label_fingerprint(table).encode())
+    for path in table.sort_values("image_id")["path"]:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
+
+
+def label_fingerprint(table: pd.DataFrame) -> str:
+    """Return the SHA-256 over image ids, lesion ids and diagnoses of a table, in hexadecimal."""
+    rows = table.sort_values("image_id")[["image_id", "lesion_id", "diagnosis"]]
+    return hashlib.sha256(rows.to_csv(index=False, lineterminator="\n").encode()).hexdigest()

@@ -1,0 +1,118 @@
+"""Lesions to holdout and folds: all images of a lesion on one side, in each archive by itself."""
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from skin_cancer.errors import DatasetError
+
+HOLDOUT = -1  # never trained on by a network that is to be measured
+APART = -2  # never trained on by any
+LINKED = -3  # of the same lesion as one in the holdout
+HOLDOUT_SHARE = 0.15
+HOLDOUT_SHARES = {"MILK10k": 0.30}  # where they differ from that
+LINK_INLIERS = 10
+FOLDS = 5
+SPLIT_SEED = 2018
+
+
+def split(table: pd.DataFrame, seed: int = SPLIT_SEED, links=()) -> pd.DataFrame:
+    """Set aside a part of the lesions of each archive and divide the rest into five folds.
+
+    It is 15 %, of MILK10k 30 %. All images of a lesion go to the same part, and in each archive
+    every part has the same share of each diagnosis. The same lesions and seed give the same parts,
+    whatever the order of the rows and whatever other archives are there.
+
+    Args:
+        table: with the columns `image_id`, `lesion_id`, `archive`, `diagnosis` and `apart`.
+        seed: decides which lesions go where.
+        links: pairs of lesion ids that are one lesion: all linked ones go to the same fold, and
+            none of them is in a fold if one is in the holdout or is never to be learnt.
+
+    Returns:
+        The table with the columns `fold`, 0 to 4, `HOLDOUT`, `LINKED` or `APART`, and `group`, a
+        lesion id that all linked lesions have in common.
+
+    Raises:
+        DatasetError: a diagnosis has too few lesions to be in every part.
+    """
+    lesions = (
+        table.sort_values("image_id").drop_duplicates("lesion_id").set_index("lesion_id")
+    ).sort_index()
+    apart = lesions.index.isin(table["lesion_id"][table["apart"].notna()])
+    fold = pd.Series(APART, index=lesions.index)
+    for archive, part in lesions[~apart].groupby("archive"):
+        share = HOLDOUT_SHARES.get(archive, HOLDOUT_SHARE)
+        fold[part.index] = _draw(part["diagnosis"], share, seed)
+    group = _groups(lesions.sort_values("archive", kind="stable").index, links)
+    fold = _joined(fold[group.index], group)
+    lesion = table["lesion_id"]
+    return table.assign(fold=lesion.map(fold).astype(int), group=lesion.map(group))
+
+
+def _draw(lesions, share, seed):
+    """Return holdout or fold of each lesion, from their diagnoses."""
+    rare = lesions.value_counts().loc[lambda counts: counts < FOLDS + 2]
+    if len(rare):
+        raise DatasetError(
+            f"Too few lesions to split: {rare.to_dict()}; each diagnosis needs {FOLDS + 2}."
+        )
+    rest, _ = train_test_split(lesions, test_size=share, stratify=lesions, random_state=seed)
+    rest = rest.sort_index()
+    fold = pd.Series(HOLDOUT, index=lesions.index)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    for number, (_, chosen) in enumerate(folds.split(rest.index, rest)):
+        fold[rest.index[chosen]] = number
+    return fold
+
+
+def _groups(lesions, links):
+    """Return for each lesion the first of those that are one with it, by whatever links."""
+    place = pd.Series(range(len(lesions)), lesions)
+    ends = pd.DataFrame(list(links), columns=["one", "other"]).apply(lambda ids: ids.map(place))
+    ends = ends.dropna().astype(int)
+    graph = coo_array((np.ones(len(ends)), (ends["one"], ends["other"])), shape=2 * [len(place)])
+    number = connected_components(graph, directed=False)[1]
+    return pd.Series(lesions, lesions).groupby(number).transform("first")
+
+
+def _joined(fold, group):
+    """Return the folds after those of lesions that are one have become one, the first's."""
+    linked = group.duplicated(keep=False)
+    parts = [_common(folds) for _, folds in fold[linked].groupby(group[linked])]
+    return pd.concat([fold[~linked], *parts])
+
+
+def _common(folds):
+    """Return the folds that lesions go to which are one; what is in the holdout stays there."""
+    held = folds == HOLDOUT
+    if (folds == APART).any():
+        return folds.where(held, APART)
+    return folds.where(held, LINKED if held.any() else folds.iloc[0])
+
+
+def read_links(path, table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Read which lesions of a table are one.
+
+    Args:
+        path: table of `image_a`, `image_b` and `inliers`, how many local features of the two
+            images agree: from `LINK_INLIERS` on they show one lesion.
+        table: as `read` returns it; pairs with images that it lacks are left out.
+
+    Returns:
+        Pairs of lesion ids, sorted.
+
+    Raises:
+        DatasetError: there is no such table.
+    """
+    try:
+        pairs = pd.read_csv(path).query("inliers >= @LINK_INLIERS")[["image_a", "image_b"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise DatasetError(
+            f"{path} is no table of image_a, image_b and inliers: {error}"
+        ) from error
+    lesions = table.set_index("image_id")["lesion_id"]
+    found = pairs.apply(lambda images: images.map(lesions)).dropna()
+    return sorted(found[found["image_a"] != found["image_b"]].itertuples(index=False, name=None))

@@ -1,0 +1,5 @@
+"""Evaluate from the shell."""
+
+from skin_cancer.evaluation.evaluate import main
+
+main()

@@ -1,0 +1,432 @@
+"""Measure a bundle on lesions that it was not trained on; also from the shell.
+
+    python -m skin_cancer.evaluation --bundle models/NAME --data DATASET_FOLDER
+
+prints the measures. With `--save` it also writes them into the bundle and its card.
+"""
+
+import argparse
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from skin_cancer import priors
+from skin_cancer.data import dataset, splits
+from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
+from skin_cancer.evaluation import metrics, out_of_distribution
+from skin_cancer.evaluation.distortions import DISTORTIONS
+from skin_cancer.images import artefacts, lesion
+from skin_cancer.model import bundle, bundle_writer, card
+from skin_cancer.model.classifier import MAX_VIEWS, Classifier, Prediction
+from skin_cancer.model.uncertainty import UNFAMILIAR
+from skin_cancer.training.config import divide, read_as_divided
+
+TEST = "test"
+NEIGHBOURS = 20
+STRANGERS = 200
+AGES, AGE_BANDS = (-1, 30, 50, 70, 200), ("0-30", "31-50", "51-70", "71-")
+HOLDOUT = "HAM10000, holdout"
+SOURCES_STUDY, SOURCES_MEAN = "Stage sources", "mean of the sources"
+NEEDED = (0.80, 0.82, 0.94, 0.70, 0.85)
+AIMS = (0.86, 0.88, 0.97, 0.80, 0.92)
+DATA_HELP = "dataset folder, or sample; without it ISIC_DATA_DIR"
+PART_HELP = "holdout, the validation fold, or test for the official test set of ISIC 2018"
+
+
+def predict(
+    classifier: Classifier, table: pd.DataFrame, views: int = 1, distortion=None
+) -> list[Prediction]:
+    """Classify the images of a table under the balanced prior.
+
+    Args:
+        classifier: of a loaded bundle.
+        table: with the columns `path` and `level`.
+        views: 1 to 8 views an image.
+        distortion: what is done to each picture first: uint8 RGB (height, width, 3) to the same.
+
+    Raises:
+        DatasetError: names an image that cannot be read.
+    """
+    pictures = tqdm(dataset.read_images(table), total=len(table))
+    return [
+        classifier.predict(distortion(picture) if distortion else picture, views, priors.BALANCED)
+        for picture in pictures
+    ]
+
+
+def as_array(predictions: list[Prediction]) -> np.ndarray:
+    """Return the probabilities of predictions: float64 (images, diagnoses)."""
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
+
+
+def predict_table(
+    classifier: Classifier, table: pd.DataFrame, views: int = 1, distortion=None
+) -> np.ndarray:
+    """Return the probabilities that `predict` gives: float64 (images, diagnoses)."""
+    return as_array(predict(classifier, table, views, distortion))
+
+
+def doubt_of(description: bundle.Description) -> dict:
+    """Return what a bundle knows of its own limits, as `calibration.fit` returns it.
+
+    Raises:
+        BundleError: that was not fitted; says how to.
+    """
+    if not description.doubt:
+        raise BundleError(
+            f"{description.name} knows nothing of its limits yet. Add it: python -m "
+            "skin_cancer.training.calibration --bundle BUNDLE --data FOLDER "
+            "--predictions PREDICTIONS."
+        )
+    return description.doubt
+
+
+def unfamiliar(
+    classifier: Classifier, table: pd.DataFrame, predictions: list[Prediction]
+) -> pd.DataFrame:
+    """Measure how well pictures that show no lesion are told from those of a table.
+
+    Args:
+        classifier: of a bundle that knows what is familiar.
+        table: one row an image.
+        predictions: of these images.
+
+    Returns:
+        As `metrics.recognition`, of 200 pictures a kind of `strangers.pictures`.
+
+    Raises:
+        DatasetError: names an image that cannot be read.
+    """
+    strange = {
+        kind: np.array([classifier.predict(picture).unfamiliarity for picture in pictures])
+        for kind, pictures in tqdm(out_of_distribution.pictures(table, STRANGERS).items())
+    }
+    known = np.array([prediction.unfamiliarity for prediction in predictions])
+    return metrics.recognition(known, strange, UNFAMILIAR)
+
+
+def by_similar_cases(predictions: list[Prediction], prior: dict[str, float]) -> np.ndarray:
+    """Classify by the 20 most similar confirmed lesions alone, under the balanced prior.
+
+    Args:
+        predictions: of a bundle with confirmed cases.
+        prior: ISIC code to share among those cases, in the order of the columns.
+
+    Returns:
+        float64 (images, diagnoses): each case counts for its diagnosis, the rarer the more.
+    """
+    rows = []
+    for prediction in predictions:
+        cases = [case.diagnosis for case in prediction.similar(NEIGHBOURS)]
+        rows.append([cases.count(code) / NEIGHBOURS for code in prior])
+    return priors.reweighted(np.array(rows), prior, priors.balanced(prior))
+
+
+def groupings(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Group images by patient, by source, by skin and by what else the picture shows.
+
+    Args:
+        table: one row an image, with the columns of `dataset.read`.
+
+    Returns:
+        What is grouped by, to the group of each image; missing where it is not known. Skin tone
+        and artefacts are estimated from the pictures; groupings of which nothing is known are left
+        out.
+
+    Raises:
+        DatasetError: names an image that cannot be read.
+    """
+    ages = pd.cut(table["age"], AGES, labels=AGE_BANDS).astype("string")
+    found = {
+        "sex": table["sex"],
+        "age": ages,
+        "site": table["localization"],
+        "dx_type": table["dx_type"],
+        "source": table["dataset"],
+    }
+    pictures = list(dataset.read_images(table))
+    tones = [
+        lesion.tone_name(lesion.skin_tone(picture, lesion.find_lesion(picture)))
+        for picture in pictures
+    ]
+    found["skin tone"] = pd.Series(tones, table.index, dtype="string")
+    signs = pd.DataFrame([artefacts.artefacts(picture) for picture in pictures], table.index)
+    for name, has in signs.items():
+        found[name] = has.map({True: "with", False: "without"}).astype("string")
+    return {name: values.rename(name) for name, values in found.items() if values.notna().any()}
+
+
+def robustness(
+    classifier: Classifier, table: pd.DataFrame, probabilities: np.ndarray
+) -> pd.DataFrame:
+    """Measure on pictures distorted as those of other cameras and other hands may be.
+
+    Args:
+        classifier: of a loaded bundle.
+        table: one row an image, with `path`, `level`, `diagnosis` and `lesion_id`.
+        probabilities: of the images as they are, under the balanced prior.
+
+    Returns:
+        One row a distortion of `DISTORTIONS`: `mean recall` of the diagnoses that
+        occur, its `change` with the paired interval `low` to `high`, and the `agreement`, the share
+        of images whose answer stays.
+
+    Raises:
+        DatasetError: names an image that cannot be read.
+    """
+    codes, rows = classifier.description.diagnoses, {}
+    for name, distort in DISTORTIONS.items():
+        distorted = predict_table(classifier, table, distortion=distort)
+        change = metrics.difference(table, distorted, probabilities, codes)
+        recall = metrics.mean_recall(table, distorted, codes)
+        rows[name] = {"mean recall": recall["value"], "change": change.pop("value"), **change}
+    return pd.DataFrame(rows).T.rename_axis("distortion")
+
+
+def read_part(data, part: str, training: dict) -> pd.DataFrame:
+    """Return the images of a dataset that a network may be measured on.
+
+    Args:
+        data: the dataset's folder.
+        part: `test` for the official test set of ISIC 2018 Task 3, `holdout`, or the number of
+            the fold that the network was not trained on.
+        training: as in the description of the network's bundle.
+
+    Raises:
+        DatasetError: the folder cannot be read, there is no such part, or the network was
+            trained on it.
+    """
+    if part == TEST:
+        return dataset.read_test(data)
+    return choose_part(read_as_divided(data, training), part, training)
+
+
+def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
+    """Return the images of `holdout` or of the fold that a network was not trained on.
+
+    Args:
+        table: as `dataset.split` returns it.
+        part: `holdout` or the number of a fold.
+        training: as in the description of the network's bundle.
+
+    Raises:
+        DatasetError: no such part, the network was trained on it, or the labels are others than
+            those it was trained with, so that its training images may be in the part.
+    """
+    trained, validation = divide(table, training["recipe"])
+    apart = training["recipe"].get("holdout") != "included"
+    parts = {"holdout": table[table["fold"] == splits.HOLDOUT]} if apart else {}
+    if len(validation):
+        parts[training["recipe"].get("source") or str(training["recipe"]["fold"])] = validation
+    if part not in parts:
+        known = "" if parts else " It has seen all others; its card says which network did not."
+        raise DatasetError(
+            f"part={part!r}: this model can only be measured on {' or '.join([TEST, *parts])}."
+            f"{known}"
+        )
+    if dataset.label_fingerprint(trained) != training["provenance"]["labels_sha256"]:
+        raise DatasetError(
+            "This folder's images, lesions or diagnoses are not those that the model was trained "
+            "with, so the same split would not keep its training images out. Measure it on the "
+            "data that it was trained with."
+        )
+    return parts[part]
+
+
+def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | None = None) -> dict:
+    """Measure a bundle on images that it was not trained on.
+
+    Args:
+        folder: the bundle's folder.
+        data: the dataset's folder.
+        part: as in `read_part`.
+        views: 1 to 8 views an image.
+        graph: `float` or `int8`; the bundle's default if None.
+
+    Returns:
+        As `metrics.measure`, with how it was measured; for the int8 graph also `against float`, the
+        paired difference to the float graph as `metrics.difference` gives it.
+
+    Raises:
+        SkinCancerError: bundle or dataset cannot be used.
+    """
+    classifier = Classifier.load(folder, graph)
+    description = classifier.description
+    table = read_part(data, part, description.training)
+    probabilities = predict_table(classifier, table, views)
+    measured = metrics.measure(table, probabilities, description.diagnoses, description.prior)
+    if (graph or description.default_graph) != "float":
+        plain = predict_table(Classifier.load(folder, "float"), table, views)
+        measured["against float"] = metrics.difference(
+            table, probabilities, plain, description.diagnoses
+        )
+    return {**measured, **how_measured(description, table, part, views, graph)}
+
+
+def how_measured(
+    description: bundle.Description,
+    table: pd.DataFrame,
+    part: str,
+    views: int = 1,
+    graph: str | None = None,
+) -> dict:
+    """Return title and command of a measurement, for the measures and the model card."""
+    title = f"{dataset.title(table)}, {f'fold {part}' if part.isdigit() else part}"
+    title += "" if views == 1 else f", {views} views"
+    title += f", {graph} graph" if graph else ""
+    command = f"python -m skin_cancer.evaluation --bundle BUNDLE --data DATA --part {part}"
+    command += "" if views == 1 else f" --views {views}"
+    command += f" --graph {graph}" if graph else ""
+    graph = graph or description.default_graph
+    return {"title": title, "command": command, "views": views, "graph": graph}
+
+
+def save(folder, measured: dict) -> None:
+    """Write measures into a bundle and its card; those of the same title are replaced.
+
+    Args:
+        folder: the bundle's folder.
+        measured: as `evaluate` returns it.
+
+    Raises:
+        BundleError: the bundle is damaged or cannot be written.
+    """
+    description = bundle.read(folder)
+    kept = description.metrics.get(measured["title"], {})
+    more = {name: kept.get(name, {}) for name in ("thresholds", "tables", "figures")}
+    _write_metrics(folder, description, measured["title"], more | measured)
+
+
+def measured_thresholds(points: pd.DataFrame, command: str) -> dict:
+    """Return what thresholds found, as it is kept in a bundle.
+
+    Args:
+        points: as `metrics.at_thresholds` returns them.
+        command: what measured them.
+    """
+    return bundle.measured_thresholds(points.reset_index().to_dict("records"), command)
+
+
+def illustrate(
+    folder,
+    title: str,
+    command: str,
+    tables: dict[str, pd.DataFrame],
+    figures: dict[str, bytes],
+) -> None:
+    """Add tables and figures to the measures of a title in a bundle and its card.
+
+    Args:
+        folder: the bundle's folder.
+        title: of the measures, as `how_measured` gives it.
+        command: what made them.
+        tables: caption to table; those of the same caption are replaced.
+        figures: caption to PNG file, likewise; none may show an image of a dataset.
+
+    Raises:
+        BundleError: the bundle is damaged, cannot be written, or has no measures of that title.
+    """
+    description = bundle.read(folder)
+    if title not in description.metrics:
+        raise BundleError(
+            f"{folder} has no measures of {title}. Save them first: -p save True in notebook 4."
+        )
+    kept = description.metrics[title]
+    files = {_file_name(title, caption): caption for caption in figures}
+    measured = {
+        **kept,
+        "tables": kept.get("tables", {})
+        | {caption: _plain(table, command) for caption, table in tables.items()},
+        "figures": kept.get("figures", {})
+        | {name: {"caption": caption, "command": command} for name, caption in files.items()},
+    }
+    drawn = {name: figures[caption] for name, caption in files.items()}
+    _write_metrics(folder, description, title, measured, drawn)
+
+
+def add_study(folder, caption: str, table: pd.DataFrame, command: str) -> None:
+    """Add a table of compared trainings to a bundle and its card; one of its caption is replaced.
+
+    Args:
+        folder: the bundle's folder.
+        caption: of the table.
+        table: with an index of a name.
+        command: what made it.
+
+    Raises:
+        BundleError: the bundle is damaged or cannot be written.
+    """
+    description = bundle.read(folder)
+    studies = {**description.studies, caption: _plain(table, command)}
+    bundle_writer.write(folder, dataclasses.replace(description, studies=studies), folder)
+
+
+def against_aims(description: bundle.Description) -> pd.DataFrame:
+    """Compare what a bundle's card holds of HAM10000 with what the project wants to reach.
+
+    Returns:
+        One row a figure: `value` with its interval, or `not measured`; what is `needed`; the `aim`.
+    """
+    one, eight = (description.metrics.get(f"{HOLDOUT}{views}", {}) for views in ("", ", 8 views"))
+    sources = description.studies.get(SOURCES_STUDY, {"rows": []})["rows"]
+    found = {
+        "balanced accuracy, one view": one.get("measures", {}).get("balanced accuracy"),
+        "balanced accuracy, eight views": eight.get("measures", {}).get("balanced accuracy"),
+        "malignant or precursor against benign, ROC AUC, training prior": one.get(
+            "measures", {}
+        ).get(f"{metrics.MALIGNANT_AREA}, training prior"),
+        "melanoma recall, one view": one.get("classes", {}).get("MEL", {}).get("recall"),
+    }
+    values = [card.interval(value) if value else "not measured" for value in found.values()]
+    means = (card.cell(row[-1]) for row in sources if row[0] == SOURCES_MEAN)
+    values.append(next(means, "not measured"))
+    names = [*found, "a source left out: melanoma against nevus, ROC AUC, mean of the sources"]
+    return pd.DataFrame(
+        {"value": values, "needed": NEEDED, "aim": AIMS}, index=pd.Index(names, name="holdout")
+    )
+
+
+def _write_metrics(folder, description, title, measured, figures=None):
+    metrics = {**description.metrics, title: measured}
+    bundle_writer.write(folder, dataclasses.replace(description, metrics=metrics), folder, figures)
+
+
+def _plain(table, command):
+    """Return a table with typed cells, fit for JSON."""
+    table = table.reset_index()
+    return {
+        "columns": [str(name) for name in table],
+        "rows": json.loads(table.to_json(orient="values", double_precision=15)),
+        "command": command,
+    }
+
+
+def _file_name(title, caption):
+    return re.sub(r"\W+", "_", f"{title} {caption}").lower() + ".png"
+
+
+def main():
+    """Measure from the shell."""
+    parser = argparse.ArgumentParser(
+        prog="python -m skin_cancer.evaluation", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--bundle", default=bundle.MEASURED_BUNDLE, type=Path)
+    parser.add_argument("--data", default="", help=DATA_HELP)
+    parser.add_argument("--part", default="holdout", help=PART_HELP)
+    parser.add_argument("--views", default=1, type=int, choices=range(1, MAX_VIEWS + 1))
+    parser.add_argument("--graph", choices=bundle.GRAPHS, help="default: the bundle's own")
+    parser.add_argument("--save", action="store_true", help="write into the bundle and its card")
+    given = parser.parse_args()
+    try:
+        data = dataset.data_folder(given.data)
+        measured = evaluate(given.bundle, data, given.part, given.views, given.graph)
+        print(card.result(measured["title"], measured))
+        if given.save:
+            save(given.bundle, measured)
+    except SkinCancerError as error:
+        raise SystemExit(str(error)) from error

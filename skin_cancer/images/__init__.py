@@ -1,0 +1,1 @@
+"""Pixels: OpenCV and the decoders, nothing else."""

@@ -1,0 +1,1 @@
+"""What ships and answers: a bundle of a network, loaded and asked; no TensorFlow."""

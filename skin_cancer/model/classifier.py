@@ -1,0 +1,431 @@
+"""The deployed model: a picture in, a `Prediction` out, on LiteRT alone."""
+
+import logging
+import os
+import threading
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from skin_cancer import priors
+from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.errors import BundleError, ImageError
+from skin_cancer.images import decoding, quality, squares
+from skin_cancer.model import bundle
+from skin_cancer.model.uncertainty import UNFAMILIAR, Case, Doubt
+
+MAX_VIEWS = 8
+ZOOMS = (1.0, 0.9, 0.8, 0.7)
+STRANGE = (
+    "This picture is unlike the dermatoscopic pictures that the model has learnt from: do not rely "
+    "on the answer."
+)
+DISCLAIMER = (
+    "This program supports a doctor's decision. It is not a medical device and makes no diagnosis."
+)
+
+SENSITIVITY = 0.95  # that a verdict aims at if no other is asked for
+DIGITS = 5  # at most, of a percentage
+NO_THRESHOLD = "no threshold for this prior"
+NO_VERDICT = "no verdict: unlike the training images"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a lesion stands to a threshold of malignancy, under the prediction's own prior.
+
+    A threshold holds for the prior that it was fitted for and for no other.
+
+    Attributes:
+        suspicious: whether the malignancy is at or above the threshold; None where there is no
+            threshold for the prior, or the image is unlike the training images.
+        malignancy: probability of malignant or precursor, in [0, 1].
+        threshold: what that is compared with, in [0, 1]; None where there is none.
+        sensitivity: the share of malignant lesions that the threshold aims to find.
+        words: the verdict in words.
+    """
+
+    suspicious: bool | None
+    malignancy: float
+    threshold: float | None
+    sensitivity: float
+    words: str
+
+    @property
+    def percents(self) -> tuple[str, str]:
+        """Malignancy and threshold as text, with as many digits as tell them apart."""
+        if self.threshold is None:
+            return percent(self.malignancy), ""
+        for digits in range(DIGITS):
+            shown = percent(self.malignancy, digits), percent(self.threshold, digits)
+            if shown[0] != shown[1]:
+                break
+        return shown
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says of one picture.
+
+    Attributes:
+        probabilities: ISIC code to probability, in ISIC order; empty if there is an error.
+        maps: float32 (h, w, diagnoses), the evidence for each diagnosis in each part of the
+            centre square; its mean over the square is the logit less the head's bias.
+        size: side in pixels of the square that the network saw, and of the heatmaps.
+        prior: ISIC code to the share of all lesions that the probabilities assume.
+        prior_name: the name of that prior in the bundle; `custom` for one given as a dictionary.
+        thresholds: sensitivity to threshold of malignancy; empty if none was fitted for the prior.
+        error: why the picture could not be read, or None.
+        prediction_set: the ISIC codes, the most probable first, among which the true diagnosis is
+            in nine of ten lesions of each diagnosis; whatever the prior. Empty if the bundle has
+            no such sets.
+        unfamiliarity: 0 like the training images to 1 unlike any, unfamiliar above 0.5; None if
+            the bundle cannot say.
+        quality: what makes the picture hard to read, as `quality.check` returns it.
+    """
+
+    probabilities: dict[str, float]
+    maps: np.ndarray = field(repr=False)
+    size: int
+    prior: dict[str, float]
+    prior_name: str
+    thresholds: dict[float, float] = field(default_factory=dict)
+    error: str | None = None
+    prediction_set: tuple[str, ...] = ()
+    unfamiliarity: float | None = None
+    quality: dict[str, str] = field(default_factory=dict)
+    features: np.ndarray | None = field(default=None, repr=False)
+    doubt: Doubt | None = field(default=None, repr=False)
+
+    @property
+    def diagnosis(self) -> str:
+        """The most probable ISIC code.
+
+        Raises:
+            ImageError: the picture could not be read.
+        """
+        if self.error:
+            raise ImageError(self.error)
+        return max(self.probabilities, key=self.probabilities.get)
+
+    @property
+    def malignancy(self) -> float:
+        """The probability that the lesion is malignant or a precursor, in [0, 1].
+
+        Raises:
+            ImageError: the picture could not be read.
+        """
+        if self.error:
+            raise ImageError(self.error)
+        return sum(p for code, p in self.probabilities.items() if BY_CODE[code].malignant)
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the image is unlike the training images, so that no answer holds."""
+        return self.unfamiliarity is not None and self.unfamiliarity > UNFAMILIAR
+
+    def verdict(self, sensitivity: float = SENSITIVITY) -> Verdict:
+        """Compare the malignancy with the threshold that aims at a sensitivity.
+
+        Args:
+            sensitivity: one for which the bundle has a threshold under this prior; any where it has
+                none.
+
+        Raises:
+            ImageError: the picture could not be read.
+            ValueError: there are thresholds for this prior, but none for that sensitivity.
+        """
+        malignancy, threshold = self.malignancy, bundle.threshold_at(self.thresholds, sensitivity)
+        if threshold is None:
+            return Verdict(None, malignancy, None, sensitivity, NO_THRESHOLD)
+        if self.unfamiliar:
+            return Verdict(None, malignancy, threshold, sensitivity, NO_VERDICT)
+        suspicious = malignancy >= threshold
+        words = "above threshold" if suspicious else "below threshold"
+        return Verdict(suspicious, malignancy, threshold, sensitivity, words)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the answer should be doubted, each a sentence for the user."""
+        return [STRANGE] * self.unfamiliar + list(self.quality.values())
+
+    def similar(self, count: int = 5) -> list[Case]:
+        """Return the confirmed lesions among the training images that look most alike.
+
+        Args:
+            count: of the lesions, the most similar first; fewer if the bundle has fewer.
+
+        Raises:
+            ImageError: the picture could not be read.
+            BundleError: the bundle has no confirmed cases.
+        """
+        if self.error:
+            raise ImageError(self.error)
+        if self.doubt is None:
+            raise BundleError(
+                "This bundle has no confirmed cases: "
+                "python -m skin_cancer.training.calibration adds them."
+            )
+        return self.doubt.similar(self.features, count)
+
+    @cached_property
+    def heatmaps(self) -> dict[str, np.ndarray]:
+        """ISIC code to class activation map over the centre square, float32 in [0, 1].
+
+        Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", section 2.
+        1 is the strongest evidence for that diagnosis in this picture, 0 is none.
+        """
+        return {
+            code: _heatmap(self.maps[..., i], self.size)
+            for i, code in enumerate(self.probabilities)
+        }
+
+    def __str__(self):
+        if self.error:
+            return f"No prediction: {self.error}"
+        found = BY_CODE[self.diagnosis]
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        malignant = [code for code in self.probabilities if BY_CODE[code].malignant]
+        members = ", ".join(self.prediction_set)
+        lines = [
+            f"{found.name} ({found.code}), probability {percent(self.probabilities[found.code])}",
+            f"malignant or a precursor ({', '.join(malignant)}): {_in_words(self)}",
+            "all diagnoses: " + ", ".join(f"{code} {percent(p)}" for code, p in ranked),
+            *([f"in nine of ten such cases one of: {members}"] if members else []),
+            *(f"warning: {sentence}" for sentence in self.warnings),
+            f"prior {self.prior_name}: "
+            + ", ".join(f"{c} {percent(p)}" for c, p in self.prior.items()),
+            DISCLAIMER,
+        ]
+        return "\n".join(lines)
+
+
+class Classifier:
+    """A loaded bundle. Threads may share it: the network takes their pictures in turn.
+
+    Attributes:
+        description: what the bundle says of itself, a `bundle.Description`.
+    """
+
+    def __init__(self, description: bundle.Description, graph_path: Path, threads: int | None):
+        self.description = description
+        self._doubt = _doubt(description, graph_path.with_name(bundle.REFERENCE))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        try:
+            interpreter = Interpreter(str(graph_path), num_threads=threads or min(4, cores))
+        except ValueError as error:
+            raise BundleError(f"{graph_path} is no LiteRT graph: {error}") from error
+        self._runner = interpreter.get_signature_runner()
+        self._free = threading.Lock()
+
+    @classmethod
+    def load(
+        cls, folder=None, graph: str | None = None, threads: int | None = None
+    ) -> "Classifier":
+        """Load a bundle.
+
+        Args:
+            folder: the bundle's folder; the shipped one if None.
+            graph: `float` or `int8`; the bundle's default if None.
+            threads: of the network; as many as there are cores, at most four, if None.
+
+        Raises:
+            BundleError: the bundle is absent, damaged, of another schema version or no model.
+            ValueError: no such graph.
+        """
+        folder = Path(folder) if folder else bundle.DEFAULT_BUNDLE
+        description = bundle.read(folder)
+        graph = graph or description.default_graph
+        if graph not in bundle.GRAPHS:
+            raise ValueError(f"No graph {graph!r}; there are {', '.join(bundle.GRAPHS)}.")
+        return cls(description, folder / bundle.GRAPHS[graph], threads)
+
+    def predict(self, image, views: int = 1, prior=priors.DEFAULT) -> Prediction:
+        """Classify one picture.
+
+        Args:
+            image: path, bytes of an image file, or uint8 RGB array (height, width, 3).
+            views: 1 to 8 turned, mirrored and zoomed views whose logits are averaged; heatmaps
+                are of those that show the whole square.
+            prior: how often each diagnosis is expected: the name of one of the bundle's priors,
+                `"clinic"` (a specialist clinic), `"screening"`, `"balanced"` (all alike) or
+                `"training"` (as in the training images), or a dictionary of ISIC code to weight.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            ValueError: no such prior, or views out of range.
+        """
+        if views not in range(1, MAX_VIEWS + 1):
+            raise ValueError(f"views={views}: take 1 to {MAX_VIEWS}.")
+        start, assumed = time.perf_counter(), self._assumed(prior)
+        pixels, size = _pixels(image), self.description.input_size
+        inputs = np.stack([_view(pixels, size, i) for i in range(views)])
+        outputs = self._run(inputs)
+        logits = outputs["logits"].mean(axis=0).astype(float)
+        whole = range(0, views, len(ZOOMS))
+        maps = np.mean([_unview(outputs["maps"][i], i) for i in whole], axis=0)
+        more = {**assumed, "quality": quality.check(pixels)}
+        if self._doubt:
+            logits = self._doubt.calibrated(logits)
+            features = outputs["features"][0]
+            balanced = priors.balanced(self.description.diagnoses)
+            more["prediction_set"] = self._doubt.set_of(self._weighed(logits, balanced))
+            more["unfamiliarity"] = self._doubt.unfamiliarity(features, inputs[0])
+            more["features"] = self._doubt.reduced(features)
+            more["doubt"] = self._doubt
+        height, width = pixels.shape[:2]
+        took = 1000 * (time.perf_counter() - start)
+        log.info("%s: %d x %d pixels, %.0f ms", self.description.name, width, height, took)
+        return Prediction(self._weighed(logits, assumed["prior"]), maps, size, **more)
+
+    def predict_many(
+        self, images: Iterable, views: int = 1, prior=priors.DEFAULT
+    ) -> Iterator[Prediction]:
+        """Classify pictures one after the other.
+
+        A picture that cannot be read gives a `Prediction` with its `error`, and the next follows.
+
+        Args:
+            images: anything that `predict` takes.
+            views: as in `predict`.
+            prior: as in `predict`.
+        """
+        for image in images:
+            try:
+                yield self.predict(image, views, prior)
+            except ImageError as error:
+                empty = np.zeros((0, 0, 0), np.float32)
+                size = self.description.input_size
+                yield Prediction({}, empty, size, **self._assumed(prior), error=str(error))
+
+    def under(self, prediction: Prediction, prior) -> Prediction:
+        """Return a prediction under another prior, without running the network again.
+
+        Args:
+            prediction: of this classifier.
+            prior: as in `predict`.
+
+        Raises:
+            ImageError: the picture could not be read.
+            ValueError: no such prior.
+        """
+        if prediction.error:
+            raise ImageError(prediction.error)
+        assumed = self._assumed(prior)
+        if assumed["prior"] == prediction.prior:
+            return replace(prediction, **assumed)
+        before = np.array(list(prediction.probabilities.values()))
+        found = priors.reweighted(before, prediction.prior, assumed["prior"]).tolist()
+        return replace(
+            prediction,
+            probabilities=dict(zip(prediction.probabilities, found, strict=True)),
+            **assumed,
+        )
+
+    def features(self, square: np.ndarray) -> np.ndarray:
+        """Return the pooled features of one square: float32 (channels,).
+
+        Args:
+            square: uint8 RGB (size, size, 3), of the network's input size.
+        """
+        return self._run(square[None])["features"][0]
+
+    def _run(self, inputs):
+        with self._free:
+            return self._runner(image=inputs)
+
+    def _weighed(self, logits, shares):
+        """Return ISIC code to probability under a prior, of logits under the training prior."""
+        trained = self.description.prior
+        found = priors.softmax(logits + priors.shift(trained, shares)).tolist()
+        return dict(zip(trained, found, strict=True))
+
+    def _assumed(self, prior):
+        """Return the fields of a `Prediction` that follow from its prior."""
+        described = self.description
+        if isinstance(prior, Mapping):
+            given = priors.shares(prior, described.diagnoses)
+            return {"prior": given, "prior_name": priors.CUSTOM, "thresholds": {}}
+        return {
+            "prior": described.named_prior(prior).shares,
+            "prior_name": prior,
+            "thresholds": described.thresholds(prior),
+        }
+
+
+def _doubt(description, path):
+    """Return the `Doubt` of a bundle, or None if it has none."""
+    if not description.doubt:
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as reference:
+            return Doubt(description.doubt, reference)
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} is no reference of doubt: {error}") from error
+
+
+def _pixels(image):
+    if isinstance(image, (str, os.PathLike)):
+        try:
+            return decoding.decode(Path(image).read_bytes())
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{image} cannot be opened: {error}.") from error
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return decoding.decode(bytes(image))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
+        decoding.check_size(image.shape[1], image.shape[0])
+        return image
+    raise ImageError("A picture is a path, the bytes of a file, or an RGB uint8 array (H, W, 3).")
+
+
+def _view(image, size, i):
+    """Return the i-th of the eight turned, mirrored and zoomed views of a picture."""
+    square = squares.centre_square(image, size, ZOOMS[i % len(ZOOMS)])
+    return np.rot90(square[:, ::-1] if i >= 4 else square, i % 4)
+
+
+def _unview(maps, i):
+    """Turn maps of the i-th view back."""
+    maps = np.rot90(maps, -(i % 4))
+    return maps[:, ::-1] if i >= 4 else maps
+
+
+def _heatmap(evidence, size):
+    """Grad-CAM's scaling (Selvaraju et al. 2017, equation 2): positive evidence, largest is 1."""
+    positive = np.maximum(evidence, 0)
+    scaled = positive / max(positive.max(), 1e-6)
+    return np.clip(cv2.resize(scaled, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def _in_words(prediction):
+    """Return malignancy and verdict on one line."""
+    verdict = prediction.verdict()
+    malignancy, threshold = verdict.percents
+    if verdict.suspicious is None:
+        return f"{malignancy}, {verdict.words}"
+    aim = f"set to find {percent(verdict.sensitivity)} of malignant lesions"
+    return f"{malignancy}, {verdict.words} ({threshold}, {aim})"
+
+
+def percent(probability: float, digits: int = 0) -> str:
+    """Return a probability in words fit for reading: never 0 % or 100 % unless it is exactly.
+
+    Args:
+        probability: in [0, 1].
+        digits: after the decimal point of the percentage.
+    """
+    least = 10.0 ** -(2 + digits)
+    if 0 < probability < least:
+        return f"<{least:.{digits}%}".replace("%", " %")
+    if 1 - least < probability < 1:
+        return f">{1 - least:.{digits}%}".replace("%", " %")
+    return f"{probability:.{digits}%}".replace("%", " %")

@@ -1,0 +1,158 @@
+"""How far an answer can be trusted: calibration, prediction sets, unfamiliar pictures, cases.
+
+What is applied here was fitted by `training.calibration`, on pictures that the network
+had not learnt.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from skin_cancer.images import squares
+
+REDUCED = 64  # numbers kept of each confirmed case
+EXPONENT = 0.5  # of the features before distances are taken: a few large ones rule otherwise
+SKIN_WEIGHT = 1.5
+UNFAMILIAR = 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A confirmed case from the training images.
+
+    Attributes:
+        image_id, lesion_id: of ISIC and HAM10000.
+        diagnosis: confirmed ISIC code.
+        similarity: cosine of the reduced features, -1 to 1.
+    """
+
+    image_id: str
+    lesion_id: str
+    diagnosis: str
+    similarity: float
+
+
+class Doubt:
+    """What a bundle knows of the limits of its network.
+
+    Args:
+        fitted: `doubt` of the bundle's description, as `calibration.fit` returns it.
+        reference: arrays of the bundle's reference file, as `calibration.refer` returns them.
+    """
+
+    def __init__(self, fitted: dict, reference: Mapping[str, np.ndarray]):
+        self._fitted = fitted
+        self._reference = {name: reference[name] for name in reference}
+        self._basis = self._reference["basis"].astype(np.float32)
+
+    def set_of(self, probabilities: dict[str, float]) -> tuple[str, ...]:
+        """Return the ISIC codes of the prediction set, the most probable first.
+
+        Class-conditional conformal sets (Vovk 2012, "Conditional validity of inductive conformal
+        predictors", section 4; Sadinle, Lei, Wasserman 2019, "Least ambiguous set-valued
+        classifiers with bounded error levels"): whatever the true diagnosis, nine in ten sets hold
+        it. The most probable diagnosis is always a member.
+
+        Args:
+            probabilities: ISIC code to calibrated probability under the balanced prior.
+        """
+        ranked = sorted(probabilities, key=probabilities.get, reverse=True)
+        least = self._fitted["sets"]["thresholds"]
+        return tuple(c for c in ranked if c == ranked[0] or probabilities[c] >= least[c])
+
+    def unfamiliarity(self, features: np.ndarray, square: np.ndarray) -> float:
+        """Return how unlike the training images a picture is, 0 to 1; above 0.5 it is unfamiliar.
+
+        Args:
+            features: float (channels,), pooled, of the centre square.
+            square: uint8 RGB (size, size, 3), the centre square.
+        """
+        distances = self.distances(features, squares.appearance(square))
+        scale = self._fitted["unfamiliarity"]["scale"]
+        standard = {
+            name: (value - scale[name]["centre"]) / scale[name]["spread"]
+            for name, value in distances.items()
+        }
+        score = combined(standard)
+        fitted = self._fitted["unfamiliarity"]
+        steps = (score - fitted["threshold"]) / fitted["step"]
+        return 1 / (1 + math.exp(-max(-700.0, min(700.0, steps))))
+
+    def distances(self, features: np.ndarray, looks: np.ndarray) -> dict[str, float]:
+        """Return what `unfamiliarity` is made of.
+
+        Args:
+            features: float (channels,), pooled, of the centre square.
+            looks: float (63,), its `squares.appearance`.
+
+        Returns:
+            `features`: log of the squared distance from the subspace of the training images'
+            features (Wang et al. 2022, "ViM: Out-of-distribution with virtual-logit matching",
+            section 3.2). `appearance`: log of the squared Mahalanobis distance of colours and
+            texture (Lee et al. 2018, "A simple unified framework for detecting out-of-distribution
+            samples", section 2.1, for one class). `skin`: log odds of skin without a lesion.
+        """
+        r = self._reference
+        offset = root(features) - r["mean"]
+        within = offset @ self._basis
+        looks = looks - r["appearance_mean"]
+        return {
+            "features": math.log(max(offset @ offset - within @ within, 1e-9)),
+            "appearance": math.log(max(looks @ r["appearance_precision"] @ looks, 1e-9)),
+            "skin": float(within @ r["skin_weights"] + r["skin_bias"]),
+        }
+
+    def reduced(self, features: np.ndarray) -> np.ndarray:
+        """Return features reduced for `similar`: float32 (64,), of length 1.
+
+        Args:
+            features: float (channels,), pooled.
+        """
+        return reduce(root(features) - self._reference["mean"], self._basis)
+
+    def similar(self, reduced: np.ndarray, count: int) -> list[Case]:
+        """Return the nearest confirmed lesions, each by its nearest image, the nearest first.
+
+        Args:
+            reduced: float (64,), as `reduced` returns it.
+            count: of the lesions.
+        """
+        r = self._reference
+        likeness = r["cases"].astype(np.float32) @ reduced
+        found = {}
+        for i in np.argsort(-likeness, kind="stable"):
+            if len(found) == count:
+                break
+            names = (str(r[column][i]) for column in ("image_id", "lesion_id", "diagnosis"))
+            case = Case(*names, similarity=float(likeness[i]))
+            found.setdefault(case.lesion_id, case)
+        return list(found.values())
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """Return log probabilities, up to a constant, under the training prior.
+
+        Temperature scaling (Guo et al. 2017, "On calibration of modern neural networks", section
+        4.2).
+
+        Args:
+            logits: float (diagnoses,), as the graph gives them: they assume the training prior.
+        """
+        return logits / self._fitted["temperature"]
+
+
+def root(features: np.ndarray) -> np.ndarray:
+    """Return the square roots of pooled features, which are at least 0 with ReLU6."""
+    return np.maximum(features, 0) ** EXPONENT
+
+
+def reduce(offsets: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Project offsets from the mean feature and bring them to length 1: float (..., 64)."""
+    projected = offsets @ basis[:, :REDUCED]
+    return projected / np.maximum(np.linalg.norm(projected, axis=-1, keepdims=True), 1e-9)
+
+
+def combined(standard: dict):
+    """Return one score of standardised distances: unlike on both counts, or bare skin."""
+    return np.maximum(standard["features"] + standard["appearance"], SKIN_WEIGHT * standard["skin"])

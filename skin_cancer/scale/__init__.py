@@ -1,0 +1,1 @@
+"""Many images and many runs, on one machine or on a cluster."""

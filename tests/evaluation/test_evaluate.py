@@ -1,0 +1,367 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from skin_cancer import Classifier, priors
+from skin_cancer.data import dataset, splits
+from skin_cancer.errors import BundleError, DatasetError
+from skin_cancer.evaluation import evaluate, metrics, out_of_distribution
+from skin_cancer.evaluation.distortions import DISTORTIONS
+from skin_cancer.evaluation.evaluate import choose_part
+from skin_cancer.evaluation.metrics import measure
+from skin_cancer.model import bundle, card
+from skin_cancer.model.uncertainty import Case
+
+CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 200)
+
+
+def answers(lesions=20, right=0.7, seed=0):
+    """Lesions of every diagnosis, one image each, and a guess that is often right."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(7), lesions)
+    table = pd.DataFrame({"diagnosis": np.array(CODES)[truth]})
+    table["lesion_id"] = [f"L{i}" for i in range(len(table))]
+    table["image_id"] = [f"I{i}" for i in range(len(table))]
+    table = table.assign(archive="HAM10000", apart=None)
+    scores = rng.random((len(truth), 7))
+    scores[np.arange(len(truth)), truth] += np.where(rng.random(len(truth)) < right, 1, 0)
+    return table, scores / scores.sum(axis=1, keepdims=True), truth
+
+
+def balanced(measured):
+    return measured["measures"]["balanced accuracy"]
+
+
+def test_values_are_those_of_scikit_learn():
+    table, probabilities, truth = answers()
+    measured = measure(table, probabilities, CODES)
+    expected = balanced_accuracy_score(truth, probabilities.argmax(axis=1))
+    assert balanced(measured)["value"] == pytest.approx(expected)
+    area = measured["measures"]["ROC AUC, melanoma against all others"]["value"]
+    assert area == pytest.approx(roc_auc_score(truth == 0, probabilities[:, 0]))
+    matrix = np.array([list(row.values()) for row in measured["confusion"].values()])
+    assert matrix.sum(axis=1).tolist() == [20] * 7
+    assert measured["classes"]["BKL"]["recall"]["value"] == matrix[4, 4] / 20
+
+
+def test_perfect_answers():
+    table, _, truth = answers()
+    measured = measure(table, np.eye(7)[truth], CODES)
+    assert balanced(measured) == {"value": 1, "low": 1, "high": 1}
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    """Nominally 95 %; the value on many lesions stands for the true one."""
+    true_value = balanced(measure(*answers(lesions=1000)[:2], CODES))["value"]
+    covered = 0
+    for seed in range(30):
+        found = balanced(measure(*answers(lesions=40, seed=seed)[:2], CODES))
+        covered += found["low"] <= true_value <= found["high"]
+    assert covered >= 25
+
+
+def test_either_of_two_diagnoses_is_right():
+    table, probabilities, _ = answers()
+    plain = measure(table, probabilities, CODES)
+    other = np.array(CODES)[probabilities.argmax(axis=1)]
+    wrong = (table["diagnosis"] == "DF") & (other != table["diagnosis"])
+    lenient = table.assign(alternative=pd.Series(other, table.index).where(wrong))
+    found = measure(lenient, probabilities, CODES)
+    assert (
+        found["classes"]["DF"]["recall"]["value"] == 1 > plain["classes"]["DF"]["recall"]["value"]
+    )
+    assert found["classes"]["NV"]["recall"] == plain["classes"]["NV"]["recall"]
+
+
+def test_more_images_of_the_same_lesions_make_no_interval_narrower():
+    table, probabilities, _ = answers()
+    once = balanced(measure(table, probabilities, CODES))
+    often = balanced(measure(pd.concat([table] * 5), np.tile(probabilities, (5, 1)), CODES))
+    assert often == pytest.approx(once)
+
+
+def test_a_diagnosis_without_images():
+    table, probabilities, _ = answers()
+    rows = (table["diagnosis"] != "DF").to_numpy()
+    with pytest.raises(DatasetError, match="No image of DF"):
+        measure(table[rows], probabilities[rows], CODES)
+
+
+def trained_on(table, fold):
+    rows = table[~table["fold"].isin([splits.HOLDOUT, fold])]
+    labels = dataset.label_fingerprint(rows)
+    return {"recipe": {"fold": fold}, "provenance": {"labels_sha256": labels}}
+
+
+def test_parts_are_those_that_the_network_has_not_seen():
+    table = splits.split(answers()[0])
+    assert set(choose_part(table, "holdout", trained_on(table, None))["fold"]) == {-1}
+    assert set(choose_part(table, "2", trained_on(table, 2))["fold"]) == {2}
+    with pytest.raises(DatasetError, match="only be measured on test or holdout or 2"):
+        choose_part(table, "1", trained_on(table, 2))
+    with pytest.raises(DatasetError, match="only be measured on test or holdout"):
+        choose_part(table, "1", trained_on(table, None))
+    everything = {"recipe": {"fold": None, "holdout": "included"}}
+    with pytest.raises(DatasetError, match=r"only be measured on test\. It has seen all others"):
+        choose_part(table, "holdout", everything)
+
+
+def test_other_labels_are_refused_since_the_split_would_differ():
+    table, _, _ = answers()
+    training = trained_on(splits.split(table), None)
+    with pytest.raises(DatasetError, match="not those that the model was trained with"):
+        choose_part(splits.split(table.iloc[1:]), "holdout", training)
+
+
+def test_measures_can_be_stored_and_shown():
+    measured = measure(*answers()[:2], CODES)
+    extra = {"graph": "float", "views": 1, "command": "COMMAND"}
+    text = card.result("TITLE", {**json.loads(json.dumps(measured)), **extra})
+    assert text.startswith("### TITLE")
+    assert f"{balanced(measured)['value']:.3f}" in text
+    assert text.count("| **") == 7
+
+
+def test_calibration_error_of_answers_that_are_as_sure_as_right():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 20_000)
+    truth = (rng.random(20_000) > confidence).astype(int)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    bins = metrics.reliability(truth, probabilities)
+    assert bins["images"].sum() == 20_000
+    assert metrics.calibration_error(bins) < 0.02
+    too_sure = metrics.reliability(truth, np.round(probabilities))
+    assert metrics.calibration_error(too_sure) == pytest.approx(0.25, abs=0.02)
+
+
+def test_thresholds_are_measured_on_other_images():
+    table, probabilities, _ = answers(lesions=60)
+    score, malignant = metrics.malignancy(probabilities, CODES), metrics.malignant_of(table)
+    given = [{"sensitivity": 0.9, "threshold": 0.4}, {"sensitivity": 0.95, "threshold": 0.3}]
+    points = metrics.at_thresholds(table, score, given)
+    assert points.index.tolist() == [0.9, 0.95]
+    for row in points.itertuples(index=False):
+        called = score >= row.threshold
+        assert row.sensitivity == pytest.approx(called[malignant].mean())
+        assert row.specificity == pytest.approx(1 - called[~malignant].mean())
+    first = points.iloc[0]
+    assert first["sensitivity, low"] < first["sensitivity"] < first["sensitivity, high"]
+    assert first["missed of 100 at 10%"] == pytest.approx(10 * (1 - first["sensitivity"]))
+    assert first["false alarms of 100 at 10%"] == pytest.approx(90 * (1 - first["specificity"]))
+
+
+def test_perfectly_calibrated_answers_are_at_their_floor_and_too_sure_ones_above(monkeypatch):
+    monkeypatch.setattr(metrics, "SIMULATIONS", 50)
+    rng = np.random.default_rng(0)
+    prior = dict(zip("abc", (0.6, 0.3, 0.1), strict=True))
+    truth = rng.choice(3, 4000, p=list(prior.values()))
+    logits = rng.normal(0, 1, (4000, 3)) + 1.5 * np.eye(3)[truth]
+    fair, sure = (np.exp(k * 1.5 * logits) for k in (1, 2))
+    fair, sure = (p / p.sum(axis=1, keepdims=True) for p in (fair, sure))
+    found = metrics.calibration(truth, fair, prior)
+    assert found.index.tolist() == ["training", "balanced"]
+    assert (found["expected calibration error"] < 1.5 * found["floor, 95 %"]).all()
+    worse = metrics.calibration(truth, sure, prior)
+    assert (worse["expected calibration error"] > 2 * worse["floor, 95 %"]).all()
+
+
+def test_coverage_counts_lesions_of_each_diagnosis_and_hides_no_rare_one():
+    table = pd.DataFrame({"diagnosis": ["NV"] * 8 + ["DF"] * 2, "lesion_id": list("aabbccddef")})
+    sets = [("NV",)] * 6 + [("MEL", "DF")] * 2 + [("DF",), ("NV", "DF")]
+    found = metrics.coverage(table, sets, CODES)
+    assert found.index.tolist() == ["NV", "DF", "all"]
+    assert found["coverage"].tolist() == pytest.approx([0.75, 1.0, 0.8])
+    assert found["lesions"].tolist() == [4, 2, 6]
+    assert found["set size"].tolist() == pytest.approx([1.25, 1.5, 1.3])
+    assert found.loc["DF", "low"] < 0.6  # two lesions prove little
+    assert found.loc["DF", "high"] == pytest.approx(1)
+
+
+def test_unfamiliar_pictures_are_told_from_held_out_ones():
+    known, strange = np.array([0.1, 0.2, 0.6, 0.1]), {"noise": np.array([0.9, 0.9, 0.5])}
+    found = metrics.recognition(known, strange, 0.5)
+    assert found.loc["noise", "ROC AUC"] == pytest.approx(11 / 12)
+    assert found.loc["noise", "called unfamiliar"] == pytest.approx(2 / 3)
+    assert found.loc["held-out images", "called unfamiliar"] == 0.25
+
+
+def test_a_group_is_measured_like_a_dataset_of_its_own():
+    table, probabilities, _ = answers(lesions=30)
+    sex = pd.Series(np.where(np.arange(len(table)) % 2, "male", "female"), name="sex")
+    sex[0] = None
+    found = metrics.by_group(table, probabilities, CODES, sex)
+    rows = (sex == "male").to_numpy()
+    alone = measure(table[rows], probabilities[rows], CODES)
+    assert found.loc["male", "mean recall"] == pytest.approx(balanced(alone)["value"])
+    assert found.loc["male", "low"] == pytest.approx(balanced(alone)["low"])
+    assert found["images"].tolist() == [104, 105]
+
+
+def test_small_groups_are_left_out():
+    table, probabilities, _ = answers()
+    group = pd.Series(["a"] * 130 + ["b"] * 10, name="group")
+    assert metrics.by_group(table, probabilities, CODES, group).index.tolist() == ["a"]
+    assert metrics.by_group(table, probabilities, CODES, group.where(group == "b")).empty
+
+
+def test_a_group_of_one_diagnosis_has_no_roc():
+    table, probabilities, _ = answers()
+    found = metrics.by_group(table, probabilities, CODES, table["diagnosis"])
+    assert found["diagnoses"].tolist() == [1] * 7
+    assert found["ROC AUC"].isna().all()
+
+
+def test_worst_mistakes_begin_with_missed_malignant_lesions():
+    table, probabilities, truth = answers()
+    wrong = metrics.worst_mistakes(table, probabilities, CODES, count=1000)
+    assert len(wrong) == (probabilities.argmax(axis=1) != truth).sum()
+    malignant, called = (wrong[c].isin(["MEL", "BCC", "AKIEC"]) for c in ("diagnosis", "answer"))
+    missed = (malignant & ~called).to_numpy()
+    assert missed[: missed.sum()].all()
+    assert wrong["probability of the truth"][missed].is_monotonic_increasing
+
+
+def test_a_diagnosis_that_the_model_does_not_know():
+    table, _, _ = answers()
+    with pytest.raises(DatasetError, match="does not know SCC"):
+        metrics.truth_of(table.replace({"diagnosis": {"NV": "SCC"}}), CODES)
+
+
+def test_difference_is_paired():
+    table, probabilities, _ = answers(right=0.7)
+    same = metrics.difference(table, probabilities, probabilities, CODES)
+    assert same == {"value": 0, "low": 0, "high": 0, "agreement": 1}
+    _, others, _ = answers(right=0.7, seed=1)
+    found = metrics.difference(table, probabilities, others, CODES)
+    expected = [balanced(measure(table, p, CODES))["value"] for p in (probabilities, others)]
+    assert found["value"] == pytest.approx(expected[0] - expected[1])
+    assert found["low"] < found["value"] < found["high"]
+    back = metrics.difference(table, others, probabilities, CODES)
+    assert back["value"] == pytest.approx(-found["value"])
+
+
+def test_mean_recall_is_over_the_diagnoses_that_occur():
+    table, probabilities, truth = answers()
+    assert metrics.mean_recall(table, probabilities, CODES) == pytest.approx(
+        balanced(measure(table, probabilities, CODES))
+    )
+    rows = truth < 2
+    found = metrics.mean_recall(table[rows], probabilities[rows], CODES)
+    recalls = [(probabilities[truth == i].argmax(axis=1) == i).mean() for i in range(2)]
+    assert found["value"] == pytest.approx(np.mean(recalls))
+
+
+def test_melanoma_against_nevus_does_not_depend_on_prior_or_other_diagnoses():
+    table, probabilities, truth = answers()
+    found = metrics.melanoma_against_nevus(table, probabilities, CODES)
+    rows = truth < 2
+    odds = probabilities[rows, 0] / probabilities[rows, 1]
+    assert found["value"] == pytest.approx(roc_auc_score(truth[rows] == 0, odds))
+    shifted = priors.reweighted(
+        probabilities, priors.balanced(CODES), dict.fromkeys(CODES, 1.0) | {"NV": 9.0}
+    )
+    assert metrics.melanoma_against_nevus(table, shifted, CODES) == pytest.approx(found)
+
+
+def test_distorted_pictures_are_measured_against_the_pictures_as_they_are(ham10000):
+    table = dataset.read(ham10000).groupby("diagnosis").head(2)
+    classifier = Classifier.load()
+    plain = evaluate.predict_table(classifier, table)
+    found = evaluate.robustness(classifier, table, plain)
+    assert list(found.index) == list(DISTORTIONS)
+    expected = metrics.mean_recall(table, plain, CODES)["value"]
+    assert (found["mean recall"] - found["change"]).to_numpy() == pytest.approx(expected)
+    assert found["agreement"].between(0, 1).all()
+    assert (found["agreement"] < 1).any()
+
+
+def test_the_int8_graph_is_compared_with_the_float_one(ham10000, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
+    measured = [
+        evaluate.evaluate(folder, ham10000, graph=graph) for graph in ("float", "int8", None)
+    ]
+    found = measured[1]["against float"]
+    values = [balanced(one)["value"] for one in measured[:2]]
+    assert found["value"] == pytest.approx(values[1] - values[0])
+    assert 0 < found["agreement"] <= 1
+    assert "against float" not in measured[0]
+    named = {"title", "command"}
+    assert all(measured[2][name] == measured[0][name] for name in measured[0].keys() - named)
+    assert [one["title"].endswith(" graph") for one in measured] == [True, True, False]
+    evaluate.save(folder, measured[1])
+    assert "Against the float graph, paired" in (folder / bundle.CARD).read_text()
+
+
+def test_a_card_is_compared_with_the_aims(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
+    nothing = evaluate.against_aims(bundle.read(folder))
+    assert (nothing["needed"] < nothing["aim"]).all()
+    measured = measure(*answers()[:2], CODES)
+    extra = {"graph": "float", "views": 1, "command": "COMMAND"}
+    evaluate.save(folder, {**measured, **extra, "title": "HAM10000, holdout"})
+    rows = pd.DataFrame({"melanoma against nevus": ["0.7 (0.6 to 0.8)", "0.81"]})
+    rows.index = pd.Index(["one source", evaluate.SOURCES_MEAN], name="training")
+    evaluate.add_study(folder, evaluate.SOURCES_STUDY, rows, "COMMAND")
+    found = evaluate.against_aims(bundle.read(folder))["value"].tolist()
+    assert found[0].startswith(f"{balanced(measured)['value']:.3f} (")
+    assert found[1] == "not measured"
+    assert found[3].startswith(f"{measured['classes']['MEL']['recall']['value']:.3f}")
+    assert found[4] == "0.81"
+    assert "Stage sources" in (folder / bundle.CARD).read_text()
+
+
+def test_strangers_of_every_kind_are_pictures_and_the_same_twice(ham10000, sample):
+    table = dataset.read(ham10000)
+    found = out_of_distribution.pictures(table, 5)
+    kinds = ["photographs", "bare skin", "text pages", "drawings", "noise", "inverted colours"]
+    assert list(found) == [*kinds, "synthetic sample"]
+    for pictures in found.values():
+        assert 1 <= len(pictures) <= 5
+        assert all(p.dtype == np.uint8 and p.shape[2:] == (3,) for p in pictures)
+    again = out_of_distribution.pictures(table, 5)
+    assert all((a == b).all() for k in found for a, b in zip(found[k], again[k], strict=True))
+    assert list(out_of_distribution.pictures(dataset.read(sample), 5)) == kinds
+
+
+def test_the_shipped_model_knows_what_it_does_not_know(ham10000, monkeypatch):
+    monkeypatch.setattr(evaluate, "STRANGERS", 8)
+    classifier, table = Classifier.load(), dataset.read(ham10000).head(3)
+    found = evaluate.unfamiliar(classifier, table, evaluate.predict(classifier, table))
+    for kind in ("photographs", "text pages", "drawings", "noise"):
+        assert found.loc[kind, "called unfamiliar"] >= 0.8
+
+
+def test_similar_cases_classify_and_the_rare_ones_count_more():
+    class Shown:
+        def similar(self, count):
+            return [Case("I", "L", code, 1.0) for code in ["NV"] * 15 + ["DF"] * 5][:count]
+
+    prior = dict(zip(CODES, (0.1, 0.6, 0.05, 0.05, 0.1, 0.05, 0.05), strict=True))
+    (row,) = evaluate.by_similar_cases([Shown()], prior)
+    assert row[CODES.index("DF")] == pytest.approx(100 / 125)
+    assert row[CODES.index("NV")] == pytest.approx(25 / 125)
+
+
+def test_images_are_grouped_by_patient_source_skin_and_artefact(sample):
+    table = dataset.read(sample).head(12)
+    found = evaluate.groupings(table)
+    names = ["sex", "age", "site", "dx_type", "skin tone", "hair", "ruler", "dark corners", "ink"]
+    assert [name for name in found if name != "source"] == names
+    assert all(len(values) == 12 for values in found.values())
+    assert set(found["hair"]) <= {"with", "without"}
+
+
+def test_a_bundle_without_doubt_says_how_to_add_it():
+    plain = dataclasses.replace(bundle.read(bundle.DEFAULT_BUNDLE), doubt={})
+    with pytest.raises(BundleError, match=r"skin_cancer\.training\.calibration"):
+        evaluate.doubt_of(plain)

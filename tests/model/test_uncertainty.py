@@ -1,0 +1,209 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import shell
+from pictures import encoded, lesion
+
+from skin_cancer import BundleError, Classifier, priors
+from skin_cancer.data import dataset, splits
+from skin_cancer.diagnoses import ISIC_2018
+from skin_cancer.errors import TrainingError
+from skin_cancer.images import quality
+from skin_cancer.images.lesion import bare_skin
+from skin_cancer.model import bundle, bundle_writer, uncertainty
+from skin_cancer.model.uncertainty import Doubt
+from skin_cancer.training import calibration
+from skin_cancer.training.config import PREDICTIONS
+
+CODES = [diagnosis.code for diagnosis in ISIC_2018]
+PRIOR = np.array([0.11, 0.67, 0.05, 0.03, 0.11, 0.01, 0.02])
+NAMED = priors.of_training(dict(zip(CODES, PRIOR.tolist(), strict=True)), "HAM10000")
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier.load()
+
+
+def drawn_answers(images=20_000, sureness=1.0, seed=0):
+    """Draw diagnoses from probabilities, then overstate how sure those are; balanced prior."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(7, images, p=PRIOR)
+    logits = rng.normal(0, 1, (images, 7)) + 2.5 * np.eye(7)[truth]  # Bayes: balanced log odds
+    natural = 2.5 * logits + np.log(PRIOR)
+    return priors.softmax(sureness * natural - np.log(PRIOR)), truth
+
+
+def under_training_prior(probabilities, temperature=1.0):
+    return priors.softmax((np.log(probabilities) + np.log(PRIOR)) / temperature)
+
+
+def mean_surprise(probabilities, truth):
+    return -np.log(probabilities[np.arange(len(truth)), truth]).mean()
+
+
+def test_calibration_takes_back_what_is_too_sure():
+    fair, truth = drawn_answers()
+    sure, _ = drawn_answers(sureness=2.0)
+    temperature = calibration.fit(sure, truth, NAMED)["temperature"]
+    assert temperature == pytest.approx(2, abs=0.1)
+    expected, raw = mean_surprise(under_training_prior(fair), truth), under_training_prior(sure)
+    mended = mean_surprise(under_training_prior(sure, temperature), truth)
+    assert mended == pytest.approx(expected, abs=0.005)
+    assert mended < mean_surprise(raw, truth) - 0.02
+
+
+def test_calibrated_answers_stay_as_they_are():
+    fair, truth = drawn_answers()
+    assert calibration.fit(fair, truth, NAMED)["temperature"] == pytest.approx(1, abs=0.05)
+
+
+def test_a_temperature_above_one_makes_answers_less_sure():
+    known = Doubt({"temperature": 2.0}, {"basis": np.zeros((1, 1))})
+    assert known.calibrated(np.array([2.0, 0.0])).tolist() == [1.0, 0.0]
+
+
+def sets_of(fitted, probabilities):
+    known = Doubt(fitted, {"basis": np.zeros((1, 1))})
+    return [known.set_of(dict(zip(CODES, row, strict=True))) for row in probabilities]
+
+
+def test_sets_hold_nine_in_ten_of_each_diagnosis():
+    fitted = calibration.fit(*drawn_answers(), NAMED)
+    probabilities, truth = drawn_answers(seed=1)
+    natural = under_training_prior(probabilities, fitted["temperature"])
+    sets = sets_of(fitted, priors.softmax(np.log(natural / PRIOR)))
+    held = np.array([CODES[t] in members for t, members in zip(truth, sets, strict=True)])
+    for i in range(7):
+        assert held[truth == i].mean() == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_set_is_never_empty_and_the_most_probable_comes_first():
+    fitted = {"sets": {"thresholds": dict.fromkeys(CODES, 0.6)}}
+    (members,) = sets_of(fitted, [[0.2, 0.3, 0.1, 0.1, 0.1, 0.1, 0.1]])
+    assert members == ("NV",)
+    fitted["sets"]["thresholds"]["MEL"] = 0.1
+    (members,) = sets_of(fitted, [[0.2, 0.3, 0.1, 0.1, 0.1, 0.1, 0.1]])
+    assert members == ("NV", "MEL")
+
+
+def test_too_few_cases_of_a_diagnosis_make_it_a_member_of_every_set():
+    probabilities, truth = drawn_answers(images=300)
+    few = np.flatnonzero(truth != 5).tolist() + np.flatnonzero(truth == 5)[:2].tolist()
+    fitted = calibration.fit(probabilities[few], truth[few], NAMED)
+    assert fitted["sets"]["thresholds"]["DF"] == 0
+
+
+def test_thresholds_find_the_share_of_malignant_lesions_that_they_promise():
+    fitted = calibration.fit(*drawn_answers(), NAMED)
+    probabilities, truth = drawn_answers(seed=1)
+    natural = under_training_prior(probabilities, fitted["temperature"])
+    score = natural[:, [0, 2, 3]].sum(axis=1)[np.isin(truth, [0, 2, 3])]
+    for row in fitted["thresholds"][priors.CLINIC]:
+        assert (score >= row["threshold"]).mean() == pytest.approx(row["sensitivity"], abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def fitted_bundle(ham10000, tmp_path_factory):
+    """A tiny training with a fold left out, its doubt fitted from the shell."""
+    output = tmp_path_factory.mktemp("fitted")
+    options = ("--image-size=64", "--first-image-size=64", "--batch-size=16", "--epochs=1")
+    done = shell("training", f"--data={ham10000}", f"--output={output}", "--fold=0", *options)
+    assert done.returncode == 0, done.stderr
+    arguments = (f"--bundle={output / 'bundle'}", f"--data={ham10000}")
+    done = shell("training.calibration", *arguments, f"--predictions={output / PREDICTIONS}")
+    assert done.returncode == 0, done.stderr
+    return output / "bundle"
+
+
+def test_a_fitted_bundle_knows_its_training_images(fitted_bundle, ham10000):
+    fitted = Classifier.load(fitted_bundle)
+    table = splits.split(dataset.read(ham10000))
+    training = table[~table["fold"].isin([splits.HOLDOUT, 0])]
+    found = fitted.predict(training["path"].iloc[0])
+    assert found.unfamiliarity < uncertainty.UNFAMILIAR
+    nearest = found.similar(3)
+    assert nearest[0].image_id == training["image_id"].iloc[0]
+    assert nearest[0].similarity == pytest.approx(1, abs=0.01)
+    assert len({case.lesion_id for case in nearest}) == 3
+    assert [c.similarity for c in nearest] == sorted((c.similarity for c in nearest), reverse=True)
+    cases = np.load(fitted_bundle / bundle.REFERENCE)
+    assert sorted(cases["image_id"]) == sorted(training["image_id"])
+    assert cases["cases"].dtype == np.float16
+
+
+def test_a_bundle_without_its_reference_is_refused(fitted_bundle, tmp_path):
+    description = bundle.read(fitted_bundle)
+    for name in bundle.GRAPHS.values():
+        (tmp_path / name).write_bytes((fitted_bundle / name).read_bytes())
+    with pytest.raises(BundleError, match="reference"):
+        bundle_writer.write(tmp_path / "bundle", description, tmp_path)
+
+
+def test_a_bundle_without_doubt_still_answers(fitted_bundle, tmp_path, picture):
+    plain = dataclasses.replace(bundle.read(fitted_bundle), doubt={})
+    bundle_writer.write(tmp_path / "plain", plain, fitted_bundle)
+    found = Classifier.load(tmp_path / "plain").predict(picture)
+    assert found.prediction_set == ()
+    assert found.unfamiliarity is None
+    with pytest.raises(BundleError, match="no confirmed cases"):
+        found.similar()
+
+
+def test_predictions_of_other_images_are_refused(fitted_bundle, ham10000, tmp_path):
+    other = pd.DataFrame([["X", *PRIOR]], columns=["image_id", *CODES])
+    other.to_csv(tmp_path / "other.csv", index=False)
+    for path in (tmp_path / "other.csv", tmp_path / "absent.csv"):
+        with pytest.raises(TrainingError, match="is no table of image_id and probabilities"):
+            calibration.add(fitted_bundle, ham10000, path)
+
+
+def test_bare_skin_holds_no_lesion():
+    image = lesion()
+    patches = bare_skin(image)
+    assert 1 <= len(patches) <= 4
+    assert all(patch.mean() > 150 for patch in patches)
+    assert bare_skin(np.zeros_like(image)) == []
+
+
+def test_the_diagnosis_is_in_the_set_and_the_printed_answer(classifier, picture):
+    found = classifier.predict(picture)
+    assert found.diagnosis == found.prediction_set[0]
+    assert f"one of: {', '.join(found.prediction_set)}" in str(found)
+
+
+def test_the_set_and_unfamiliarity_do_not_depend_on_the_prior(classifier, picture):
+    ours, theirs = (classifier.predict(picture, prior=prior) for prior in ("balanced", "training"))
+    assert ours.prediction_set == theirs.prediction_set
+    assert ours.unfamiliarity == theirs.unfamiliarity
+    assert ours.probabilities != theirs.probabilities
+
+
+def test_similar_cases_are_confirmed_lesions(classifier, picture):
+    cases = classifier.predict(picture).similar(5)
+    assert len(cases) == 5
+    assert all(case.image_id.startswith("ISIC_") for case in cases)
+    assert all(case.diagnosis in CODES and -1 <= case.similarity <= 1 for case in cases)
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        (lesion(90, 90), "small"),
+        (np.full((300, 300, 3), 20, np.uint8), "dark"),
+        (np.full((300, 300, 3), 254, np.uint8), "bright"),
+        (np.full((300, 300, 3), 150, np.uint8), "blurred"),
+        (np.full((300, 300, 3), 150, np.uint8), "no lesion"),
+    ],
+)
+def test_what_is_wrong_with_a_picture_is_said_in_words(classifier, image, name):
+    assert name in quality.check(image)
+    prediction = classifier.predict(encoded(image, ".png"))
+    assert quality.check(image)[name] in prediction.warnings
+    assert f"warning: {quality.check(image)[name]}" in str(prediction)
+
+
+def test_a_good_picture_has_nothing_wrong():
+    assert quality.check(lesion()) == {}
