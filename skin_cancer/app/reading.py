@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from skin_cancer import priors
-from skin_cancer.images import decoding, lesion, quality, squares
+from skin_cancer.images import decoding, lesion, squares
+from skin_cancer.images.quality import SIDE, Square
 from skin_cancer.model.classifier import SENSITIVITY, Classifier, Prediction, Verdict
 from skin_cancer.priors import Prior
 
@@ -29,13 +30,15 @@ class Reading:
     Attributes:
         name: the file's name, as the visitor's device gave it.
         prediction: under the default prior.
-        square: uint8 RGB (side, side, 3), side at most 768, the part that was read; nothing else of
-            the file is kept.
+        square: the part that was read, and the lesion found in it.
+        shown: uint8 RGB (side, side, 3), side at most 768, that part in finer pixels; nothing else
+            of the file is kept.
     """
 
     name: str
     prediction: Prediction
-    square: np.ndarray
+    square: Square
+    shown: np.ndarray
 
     @classmethod
     def of(cls, classifier: Classifier, name: str, content: bytes) -> "Reading":
@@ -46,20 +49,20 @@ class Reading:
         """
         image = decoding.decode(content)
         size = min(SHOWN_SIZE, *image.shape[:2])
-        reading = cls(name, classifier.predict(image), squares.centre_square(image, size))
+        reading = cls(name, *classifier.examine(image), squares.centre_square(image, size))
         for part in ("picture", "thumbnail", "outlines", "measures", "colours"):
             getattr(reading, part)  # what fails does so before the reading is among the others
         return reading
 
     @functools.cached_property
     def picture(self) -> bytes:
-        """The square as a JPEG without any metadata."""
-        return jpeg(self.square)
+        """The part shown, as a JPEG without any metadata."""
+        return jpeg(self.shown)
 
     @functools.cached_property
     def thumbnail(self) -> bytes:
-        """The square as a small JPEG."""
-        return jpeg(squares.centre_square(self.square, THUMBNAIL_SIZE))
+        """The part shown, as a small JPEG."""
+        return jpeg(squares.centre_square(self.shown, THUMBNAIL_SIZE))
 
     @functools.cached_property
     def outlines(self) -> list[list[list[float]]]:
@@ -70,28 +73,23 @@ class Reading:
         found, _ = cv2.findContours(
             self._mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1
         )
-        return [((line[:, 0] + 0.5) / quality.SIDE).round(4).tolist() for line in found]
+        return [((line[:, 0] + 0.5) / SIDE).round(4).tolist() for line in found]
 
     @functools.cached_property
     def measures(self) -> dict[str, float]:
         """`area`, the lesion's share of the square, 0 to 1, and those of `lesion.measures`."""
-        return {"area": float(self._mask.mean()), **lesion.measures(self._small, self._mask)}
+        found = lesion.measures(self.square.pixels, self._mask)
+        return {"area": float(self._mask.mean()), **found}
 
     @functools.cached_property
     def colours(self) -> list[str]:
         """The names of the lesion's colours."""
-        return lesion.colours(self._small, self._mask) if self._mask.any() else []
+        return lesion.colours(self.square.pixels, self._mask) if self._mask.any() else []
 
-    @functools.cached_property
-    def _small(self):
-        """The square at the size at which `quality.check` looks for the lesion."""
-        return squares.centre_square(self.square, quality.SIDE)
-
-    @functools.cached_property
+    @property
     def _mask(self):
-        if self.prediction.unfamiliar:
-            return np.zeros(self._small.shape[:2], bool)
-        return lesion.find_lesion(self._small)
+        """The lesion; nothing in an image that is unlike the training images."""
+        return self.square.lesion & (not self.prediction.unfamiliar)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Find the lesion in a dermatoscopic picture and describe its shape and colours."""
 
+import functools
 import math
 
 import cv2
@@ -27,6 +28,7 @@ TONES = {
     "dark": -90,
 }
 SKIN_SHARE, SKIN_LUMA = 0.4, 110  # of a corner's side in the height; of skin in light
+SEARCH_HEIGHT = 112  # pixels; a finer copy gives no better overlap with masks drawn by hand
 MEASURES = ("asymmetry", "border irregularity", "colours", "relative diameter")
 
 
@@ -35,6 +37,7 @@ def find_lesion(image: np.ndarray) -> np.ndarray:
 
     Otsu's threshold (1979) on the smoothed blue channel, where pigment and blood absorb most; of
     the connected parts the one that is largest and nearest to the centre, with its holes filled.
+    It is sought in a copy at most `SEARCH_HEIGHT` high.
 
     Args:
         image: uint8 RGB (height, width, 3).
@@ -43,14 +46,17 @@ def find_lesion(image: np.ndarray) -> np.ndarray:
         bool (height, width), true inside the lesion; empty where nothing is found.
     """
     height, width = image.shape[:2]
-    field = _field_of_view(height, width)
-    smooth = cv2.medianBlur(image[..., 2], _odd(height / 20))
+    small = min(SEARCH_HEIGHT, height)
+    size = (round(width * small / height), small)
+    blue = cv2.resize(image[..., 2], size, interpolation=cv2.INTER_AREA)
+    smooth = cv2.medianBlur(blue, _odd(small / 20))
+    field = _field_of_view(small, size[0])
     level, _ = cv2.threshold(smooth[field][:, None], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     dark = ((smooth <= level) & field).astype(np.uint8)
-    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, _disc(height / 30))
-    part = _central_part(dark)
+    part = _central_part(cv2.morphologyEx(dark, cv2.MORPH_OPEN, _disc(small / 30)))
     outlines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.zeros_like(part), outlines, -1, 1, cv2.FILLED).astype(bool)
+    filled = cv2.drawContours(np.zeros_like(part), outlines, -1, 255, cv2.FILLED)
+    return cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR) > 127
 
 
 def crop_to_lesion(image: np.ndarray, margin: float = 0.5) -> np.ndarray:
@@ -175,6 +181,7 @@ def _lab(pixels):
     return cv2.cvtColor(pixels[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
 
 
+@functools.cache
 def _field_of_view(height, width):
     """Return an ellipse that leaves out the corners, which a dermatoscope often darkens."""
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]

@@ -1,5 +1,7 @@
 """Whether a picture is good enough to be read, in plain words."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -21,48 +23,67 @@ WORDS = {
 }
 
 
-def check(image: np.ndarray) -> dict[str, str]:
-    """Look for what makes a picture hard to read.
+@dataclass(frozen=True, eq=False)
+class Square:
+    """The part of an image that is read, and the lesion that was found in it.
+
+    Attributes:
+        pixels: uint8 RGB (224, 224, 3), the centre square.
+        lesion: bool (224, 224), true inside the lesion; empty where nothing was found.
+        width, height: of the whole image in pixels.
+    """
+
+    pixels: np.ndarray
+    lesion: np.ndarray
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> "Square":
+        """Cut the square out of an image, uint8 RGB (height, width, 3), and find the lesion."""
+        pixels = squares.centre_square(image, SIDE)
+        return cls(pixels, lesion.find_lesion(pixels), image.shape[1], image.shape[0])
+
+
+def check(square: Square) -> dict[str, str]:
+    """Look for what makes an image hard to read.
 
     The limits are such that of HAM10000's training images at most one in a hundred breaks each:
     `measure` gives what is compared with them.
 
     Args:
-        image: uint8 RGB (height, width, 3).
+        square: of the image.
 
     Returns:
-        What is wrong, of `WORDS`, to a sentence for the user; empty for a good picture.
+        What is wrong, of `WORDS`, to a sentence for the user; empty for a good image.
     """
-    height, width = image.shape[:2]
-    found = measure(image)
+    found = measure(square)
     wrong = {
-        "small": min(width, height) < LEAST_SIDE,
+        "small": min(square.width, square.height) < LEAST_SIDE,
         "blurred": found["sharpness"] < LEAST_SHARPNESS,
         "dark": found["brightness"] < DARK,
         "bright": found["brightness"] > BRIGHT or found["overexposed"] > LOST_SHARE,
         "no lesion": found["lesion"] < LEAST_LESION,
     }
-    sizes = {"width": width, "height": height, "least": LEAST_SIDE}
+    sizes = {"width": square.width, "height": square.height, "least": LEAST_SIDE}
     return {name: WORDS[name].format(**sizes) for name, is_so in wrong.items() if is_so}
 
 
-def measure(image: np.ndarray) -> dict[str, float]:
-    """Measure the centre square of a picture at 224 pixels.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
+def measure(square: Square) -> dict[str, float]:
+    """Measure the square of an image.
 
     Returns:
         `sharpness`: deviation of the Laplacian of luma, smoothed; `brightness`: median luma, 0 to
         255; `overexposed`: share of pixels with luma above 250; `lesion`: share of the square that
-        `lesion.find_lesion` finds.
+        the lesion covers.
     """
-    square = squares.centre_square(image, SIDE)
-    luma = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
+    luma = cv2.cvtColor(square.pixels, cv2.COLOR_RGB2GRAY)
     smooth = cv2.GaussianBlur(luma, (0, 0), 1)
+    darker = np.cumsum(np.bincount(luma.ravel(), minlength=256)) / luma.size
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(smooth, cv2.CV_16S))
     return {
-        "sharpness": float(cv2.Laplacian(smooth, cv2.CV_64F).std()),
-        "brightness": float(np.median(luma)),
-        "overexposed": float((luma > 250).mean()),
-        "lesion": float(lesion.find_lesion(square).mean()),
+        "sharpness": float(deviation[0, 0]),
+        "brightness": float(np.searchsorted(darker, 0.5)),
+        "overexposed": float(1 - darker[250]),
+        "lesion": float(square.lesion.mean()),
     }

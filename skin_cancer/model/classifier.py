@@ -7,7 +7,7 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import cv2
@@ -18,9 +18,11 @@ from skin_cancer import priors
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import BundleError, ImageError
 from skin_cancer.images import decoding, quality, squares
+from skin_cancer.images.quality import SIDE, Square
 from skin_cancer.model import bundle
 from skin_cancer.model.uncertainty import UNFAMILIAR, Case, Doubt
 
+Picture = str | os.PathLike | bytes | bytearray | memoryview | np.ndarray
 MAX_VIEWS = 8
 ZOOMS = (1.0, 0.9, 0.8, 0.7)
 STRANGE = (
@@ -184,10 +186,9 @@ class Prediction:
         Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", section 2.
         1 is the strongest evidence for that diagnosis in this picture, 0 is none.
         """
-        return {
-            code: _heatmap(self.maps[..., i], self.size)
-            for i, code in enumerate(self.probabilities)
-        }
+        if self.error:
+            return {}
+        return dict(zip(self.probabilities, _heatmaps(self.maps, self.size), strict=True))
 
     def __str__(self):
         if self.error:
@@ -229,7 +230,10 @@ class Classifier:
 
     @classmethod
     def load(
-        cls, folder=None, graph: str | None = None, threads: int | None = None
+        cls,
+        folder: str | os.PathLike | None = None,
+        graph: str | None = None,
+        threads: int | None = None,
     ) -> "Classifier":
         """Load a bundle.
 
@@ -249,7 +253,9 @@ class Classifier:
             raise ValueError(f"No graph {graph!r}; there are {', '.join(bundle.GRAPHS)}.")
         return cls(description, folder / bundle.GRAPHS[graph], threads)
 
-    def predict(self, image, views: int = 1, prior=priors.DEFAULT) -> Prediction:
+    def predict(
+        self, image: Picture, views: int = 1, prior: str | Mapping[str, float] = priors.DEFAULT
+    ) -> Prediction:
         """Classify one picture.
 
         Args:
@@ -264,31 +270,45 @@ class Classifier:
             ImageError: the picture cannot be read.
             ValueError: no such prior, or views out of range.
         """
+        return self.examine(image, views, prior)[0]
+
+    def examine(
+        self, image: Picture, views: int = 1, prior: str | Mapping[str, float] = priors.DEFAULT
+    ) -> tuple[Prediction, Square]:
+        """Classify as `predict` does; return the square that was read, with its lesion, as well.
+
+        Raises:
+            ImageError, ValueError: as of `predict`.
+        """
         if views not in range(1, MAX_VIEWS + 1):
             raise ValueError(f"views={views}: take 1 to {MAX_VIEWS}.")
         start, assumed = time.perf_counter(), self._assumed(prior)
         pixels, size = _pixels(image), self.description.input_size
-        inputs = np.stack([_view(pixels, size, i) for i in range(views)])
-        outputs = self._run(inputs)
+        square = Square.of(pixels)
+        first = square.pixels if size == SIDE else _view(pixels, size, 0)
+        outputs = self._run(np.stack([first, *(_view(pixels, size, i) for i in range(1, views))]))
         logits = outputs["logits"].mean(axis=0).astype(float)
         whole = range(0, views, len(ZOOMS))
         maps = np.mean([_unview(outputs["maps"][i], i) for i in whole], axis=0)
-        more = {**assumed, "quality": quality.check(pixels)}
+        more = {**assumed, "quality": quality.check(square)}
         if self._doubt:
             logits = self._doubt.calibrated(logits)
             features = outputs["features"][0]
             balanced = priors.balanced(self.description.diagnoses)
             more["prediction_set"] = self._doubt.set_of(self._weighed(logits, balanced))
-            more["unfamiliarity"] = self._doubt.unfamiliarity(features, inputs[0])
+            more["unfamiliarity"] = self._doubt.unfamiliarity(features, first)
             more["features"] = self._doubt.reduced(features)
             more["doubt"] = self._doubt
-        height, width = pixels.shape[:2]
         took = 1000 * (time.perf_counter() - start)
-        log.info("%s: %d x %d pixels, %.0f ms", self.description.name, width, height, took)
-        return Prediction(self._weighed(logits, assumed["prior"]), maps, size, **more)
+        name, width, height = self.description.name, square.width, square.height
+        log.info("%s: %d x %d pixels, %.0f ms", name, width, height, took)
+        return Prediction(self._weighed(logits, assumed["prior"]), maps, size, **more), square
 
     def predict_many(
-        self, images: Iterable, views: int = 1, prior=priors.DEFAULT
+        self,
+        images: Iterable[Picture],
+        views: int = 1,
+        prior: str | Mapping[str, float] = priors.DEFAULT,
     ) -> Iterator[Prediction]:
         """Classify pictures one after the other.
 
@@ -307,7 +327,7 @@ class Classifier:
                 size = self.description.input_size
                 yield Prediction({}, empty, size, **self._assumed(prior), error=str(error))
 
-    def under(self, prediction: Prediction, prior) -> Prediction:
+    def under(self, prediction: Prediction, prior: str | Mapping[str, float]) -> Prediction:
         """Return a prediction under another prior, without running the network again.
 
         Args:
@@ -399,11 +419,23 @@ def _unview(maps, i):
     return maps[:, ::-1] if i >= 4 else maps
 
 
-def _heatmap(evidence, size):
-    """Grad-CAM's scaling (Selvaraju et al. 2017, equation 2): positive evidence, largest is 1."""
-    positive = np.maximum(evidence, 0)
-    scaled = positive / max(positive.max(), 1e-6)
-    return np.clip(cv2.resize(scaled, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)
+def _heatmaps(maps, size):
+    """Scale evidence (h, w, n) as Grad-CAM does and enlarge it: float32 (n, size, size) in [0, 1].
+
+    Selvaraju et al. 2017, "Grad-CAM", equation 2: positive evidence alone; the largest is 1.
+    """
+    positive = np.maximum(maps.transpose(2, 0, 1), 0)
+    scaled = positive / np.maximum(positive.max(axis=(1, 2), keepdims=True), 1e-6)
+    rows, columns = (_enlargement(length, size) for length in maps.shape[:2])
+    enlarged = rows @ scaled @ columns.T
+    return np.clip(enlarged, 0, 1, out=enlarged)
+
+
+@cache
+def _enlargement(length, size):
+    """Return the matrix that OpenCV's cubic interpolation multiplies each side with."""
+    identity = np.eye(length, dtype=np.float32)
+    return cv2.resize(identity, (length, size), interpolation=cv2.INTER_CUBIC)
 
 
 def _in_words(prediction):

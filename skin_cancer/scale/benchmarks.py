@@ -24,6 +24,7 @@ from ai_edge_litert.interpreter import Interpreter
 from skin_cancer.data import dataset
 from skin_cancer.evaluation import explanation
 from skin_cancer.images import decoding, quality, squares
+from skin_cancer.images.quality import Square
 from skin_cancer.model import bundle
 from skin_cancer.model.classifier import Classifier
 from skin_cancer.scale import scoring
@@ -101,7 +102,7 @@ def stages(folder, picture: bytes) -> dict[str, Callable]:
     network = litert(folder, "float", None)
 
     def doubt():
-        quality.check(image)
+        quality.check(Square.of(image))
         squares.appearance(square)
 
     return {

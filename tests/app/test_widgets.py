@@ -17,6 +17,7 @@ from skin_cancer.app.page import Page
 from skin_cancer.app.reading import Reading
 from skin_cancer.app.result import Record
 from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.images.quality import Square
 from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.model.classifier import STRANGE, Classifier, Verdict, percent
 from skin_cancer.model.uncertainty import UNFAMILIAR, Case
@@ -422,7 +423,7 @@ def test_an_unexpected_error_is_logged_and_said_plainly(shown, picture, monkeypa
         raise RuntimeError("secret detail")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shown._classifier, "predict", fail)
+        patch.setattr(shown._classifier, "examine", fail)
         send(shown, ("lesion.jpg", picture))
     assert shown.refused.value == f"lesion.jpg: {page.FAILED}"
     assert "secret detail" not in shown.refused.value
@@ -503,7 +504,8 @@ def test_the_outline_and_its_measures_are_those_of_the_lesion(familiar):
 
 
 def test_a_picture_without_a_lesion_has_no_outline(familiar):
-    skin = replace(familiar.reading, square=np.full((768, 768, 3), 200, np.uint8))
+    square = Square.of(np.full((768, 768, 3), 200, np.uint8))
+    skin = replace(familiar.reading, square=square)
     assert skin.outlines == []
     assert "No lesion was found" in answer.measures_html(skin)
 

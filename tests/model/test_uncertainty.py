@@ -12,6 +12,7 @@ from skin_cancer.diagnoses import ISIC_2018
 from skin_cancer.errors import TrainingError
 from skin_cancer.images import quality
 from skin_cancer.images.lesion import bare_skin
+from skin_cancer.images.quality import Square
 from skin_cancer.model import bundle, bundle_writer, uncertainty
 from skin_cancer.model.uncertainty import Doubt
 from skin_cancer.training import calibration
@@ -199,11 +200,11 @@ def test_similar_cases_are_confirmed_lesions(classifier, picture):
     ],
 )
 def test_what_is_wrong_with_a_picture_is_said_in_words(classifier, image, name):
-    assert name in quality.check(image)
+    assert name in quality.check(Square.of(image))
     prediction = classifier.predict(encoded(image, ".png"))
-    assert quality.check(image)[name] in prediction.warnings
-    assert f"warning: {quality.check(image)[name]}" in str(prediction)
+    assert quality.check(Square.of(image))[name] in prediction.warnings
+    assert f"warning: {quality.check(Square.of(image))[name]}" in str(prediction)
 
 
 def test_a_good_picture_has_nothing_wrong():
-    assert quality.check(lesion()) == {}
+    assert quality.check(Square.of(lesion())) == {}
