@@ -8,7 +8,7 @@ JOBS ?= 2
 ROOT_TOO := $(if $(filter 0,$(shell id -u)),--allow-root)
 VENV := .venv
 BIN := $(VENV)/bin
-PAGE := $(wildcard skin_cancer/app/voila/share/jupyter/voila/templates/skin_cancer/*)
+PAGE := $(wildcard skin_cancer/voila/share/jupyter/voila/templates/skin_cancer/*)
 DONE := $(patsubst locks/%.txt,$(VENV)/%.done,$(filter-out locks/environment.txt,$(wildcard locks/*.txt)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
