@@ -114,7 +114,7 @@ def tiny_network(monkeypatch):
     import keras  # not at the top: few tests need it, and it takes seconds
     from keras import layers
 
-    from skin_cancer.training import train
+    from skin_cancer.training import start
 
     def build(_backbone, classes, _start_weights):
         x = inputs = keras.Input((None, None, 3))
@@ -124,7 +124,7 @@ def tiny_network(monkeypatch):
         x = layers.GlobalMaxPooling2D(name="pool")(x)
         return keras.Model(inputs, layers.Dense(classes, name="head")(x))
 
-    monkeypatch.setattr(train, "build_network", build)
+    monkeypatch.setattr(start, "build_network", build)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ Needs three packages that the project itself does not; for Lite2, say:
     python models/imagenet/convert.py 2
 
 Writes the float16 weights beside this file; of Lite0, which is shipped, also the original's logits
-for the test, to tests/data/efficientnet_lite0_reference.npz.
+for the test, to tests/expected/efficientnet_lite0_reference.npz.
 """
 
 import argparse
@@ -14,15 +14,15 @@ import importlib
 import math
 from pathlib import Path
 
-import keras
 import numpy as np
 import torch
 
-from skin_cancer.network import build_network
+from skin_cancer.training.keras_settings import keras
+from skin_cancer.training.network import build_network
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = "efficientnet_lite0"
-REFERENCE = HERE.parent.parent / "tests" / "data" / f"{SHIPPED}_reference.npz"
+REFERENCE = HERE.parent.parent / "tests" / "expected" / f"{SHIPPED}_reference.npz"
 REFERENCE_CLASSES = 16
 # The only side that the original pads as TensorFlow does.
 SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy.stats import spearmanr
@@ -20,6 +19,7 @@ from scipy.stats import spearmanr
 from skin_cancer import priors
 from skin_cancer.errors import BundleError
 from skin_cancer.model import bundle
+from skin_cancer.training.keras_settings import keras
 
 BATCH = 16
 CHANNELS = 64  # of Score-CAM

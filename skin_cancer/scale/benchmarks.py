@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 import psutil
@@ -31,6 +30,7 @@ from skin_cancer.scale import scoring
 from skin_cancer.training import train
 from skin_cancer.training.batches import TrainingImages
 from skin_cancer.training.config import TrainingConfig, divide, read_divided
+from skin_cancer.training.keras_settings import keras
 from skin_cancer.training.network import build_outputs
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,6 @@ import os
 import threading
 
 import cv2
-import keras
 import numpy as np
 import pandas as pd
 
@@ -15,6 +14,7 @@ from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import DatasetError, TrainingError
 from skin_cancer.images import augmentation, squares
 from skin_cancer.training.config import SIZE_STEP, TrainingConfig
+from skin_cancer.training.keras_settings import keras
 
 RESIZED_SHARE = 0.75
 LOADER_THREADS = min(8, os.cpu_count() or 1)
@@ -28,10 +28,10 @@ class Pictures:
         self.paths = table["path"].to_numpy()
         self.levels = table["level"].to_numpy()
         self.room = CACHE_BYTES
-        self.kept = {}
+        self.kept: dict[int, np.ndarray] = {}
         self.lock = threading.Lock()
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> np.ndarray:
         """Return picture number `index`: uint8 RGB (height, width, 3), not to be written to.
 
         Raises:
@@ -61,7 +61,12 @@ class TrainingImages(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, table: pd.DataFrame, config: TrainingConfig, epoch: int, pictures=None, part=None
+        self,
+        table: pd.DataFrame,
+        config: TrainingConfig,
+        epoch: int,
+        pictures: Pictures | None = None,
+        part: slice | None = None,
     ):
         super().__init__(workers=LOADER_THREADS)
         self.pictures = pictures or Pictures(table)
@@ -74,12 +79,12 @@ class TrainingImages(keras.utils.PyDataset):
         self.size = crop_size(config, epoch)
         self.key = (config.seed, epoch)
         self.order = _order(table, config, np.random.default_rng(self.key))
-        self.problem = None
+        self.problem: DatasetError | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.order) // self.batch_size
 
-    def __getitem__(self, batch):
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         places = range(batch * self.batch_size, (batch + 1) * self.batch_size)[self.part]
         views = np.stack([self._view(place) for place in places])
         labels = self.labels[self.order[places]]
@@ -127,10 +132,10 @@ class CentredImages(keras.utils.PyDataset):
         self.size = size
         self.batch_size = batch_size
 
-    def __len__(self):
+    def __len__(self) -> int:
         return math.ceil(len(self.files) / self.batch_size)
 
-    def __getitem__(self, batch):
+    def __getitem__(self, batch: int) -> tuple[np.ndarray]:
         files = self.files[batch * self.batch_size : (batch + 1) * self.batch_size]
         images = [dataset.read_image(path, level) for path, level in files]
         return (np.stack([squares.centre_square(image, self.size) for image in images]),)

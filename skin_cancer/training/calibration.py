@@ -36,7 +36,7 @@ FAMILIAR_SHARE = 0.99
 SKIN_IMAGES = 1000
 
 
-def add(folder, data, predictions) -> None:
+def add(folder: Path | str, data: Path | str | list[Path], predictions: Path | str) -> None:
     """Fit what a bundle knows of its limits and write it into the bundle.
 
     Args:
@@ -217,7 +217,7 @@ def _scale(distances):
     }
 
 
-def main():
+def main() -> None:
     """Fit from the shell."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.training.calibration",

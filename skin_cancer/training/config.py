@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
@@ -69,7 +70,7 @@ class TrainingConfig:
     holdout: str = _option("apart", "apart, or included for a network that is not to be measured")
     seed: int = _option(0, "decides start weights, order and augmentation")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse impossible values before anything is computed.
 
         Raises:
@@ -147,7 +148,7 @@ def read_divided(config: TrainingConfig) -> pd.DataFrame:
     return splits.split(table, links=links)
 
 
-def read_as_divided(data, training: dict) -> pd.DataFrame:
+def read_as_divided(data: Path | str | list[Path], training: dict) -> pd.DataFrame:
     """Read the images of a dataset with the folds that a training divided them into.
 
     Args:

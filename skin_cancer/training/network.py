@@ -9,9 +9,11 @@ import importlib
 import math
 from pathlib import Path
 
-import keras
-from keras import layers
+import numpy as np
 
+from skin_cancer.training.keras_settings import keras
+
+layers = keras.layers
 IMAGENET_FOLDER = Path(__file__).resolve().parents[2] / "models" / "imagenet"
 
 # (kernel, stride, expansion, filters, repeats) of each stage: Tan & Le 2019, "EfficientNet",
@@ -35,7 +37,9 @@ LITE_SCALES = {
 }
 
 
-def build_network(backbone: str, classes: int, start_weights: str | None = "imagenet"):
+def build_network(
+    backbone: str, classes: int, start_weights: str | None = "imagenet"
+) -> keras.Model:
     """Build the classification network.
 
     Args:
@@ -67,7 +71,7 @@ def build_network(backbone: str, classes: int, start_weights: str | None = "imag
     return keras.Model(inputs, logits, name=backbone)
 
 
-def build_outputs(network, size: int):
+def build_outputs(network: keras.Model, size: int) -> keras.Model:
     """Return the network with everything that the app shows, from one forward pass.
 
     Args:
@@ -88,6 +92,12 @@ def build_outputs(network, size: int):
     maps = project(feature_map)
     project.set_weights([head.get_weights()[0][None, None]])
     return keras.Model(image, {"logits": logits, "maps": maps, "features": features})
+
+
+def add_to_bias(network: keras.Model, values: np.ndarray) -> None:
+    """Add values (classes,) to a network's logits, in the bias of its head."""
+    bias = network.get_layer("head").bias
+    bias.assign(bias + values)
 
 
 def _efficientnet_lite(x, width, depth):

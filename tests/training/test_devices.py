@@ -26,6 +26,8 @@ from test_train import checkpoint
 from skin_cancer import Classifier
 from skin_cancer.training import train
 from skin_cancer.training.config import CHECKPOINT, PREDICTIONS, TrainingConfig
+from skin_cancer.training.devices import PROCESSES
+from skin_cancer.training.start import start_network
 
 SCRIPT = """
 import functools
@@ -77,7 +79,7 @@ def finish(run, output):
 
 @pytest.fixture(scope="module")
 def start_weights():
-    return train.start_network(TrainingConfig(), 7).get_weights()
+    return start_network(TrainingConfig(), 7).get_weights()
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_two_devices_train_as_one(backend, outputs, start_weights):
 def test_two_hosts_train_as_one(outputs, ham10000, start_weights, tmp_path):
     hosts = {
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
-        train.PROCESSES: "2",
+        PROCESSES: "2",
     }
     runs = [
         start("jax", 1, ham10000, tmp_path, *FROZEN, KERAS_DISTRIBUTION_PROCESS_ID=number, **hosts)
@@ -149,7 +151,7 @@ def test_batches_that_devices_cannot_share_are_refused(ham10000, tmp_path):
 
 
 def test_several_hosts_need_jax(monkeypatch):
-    monkeypatch.setenv(train.PROCESSES, "2")
+    monkeypatch.setenv(PROCESSES, "2")
     monkeypatch.setattr(sys, "argv", ["training"])
     with pytest.raises(SystemExit, match="KERAS_BACKEND=jax"):
         train.main()

@@ -17,9 +17,11 @@ from pictures import write_isic2019
 from skin_cancer import Classifier, DatasetError, TrainingError, priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.model import bundle, bundle_writer
+from skin_cancer.training import start as start_weights
 from skin_cancer.training import train
 from skin_cancer.training.batches import crop_size
 from skin_cancer.training.config import CHECKPOINT, LOGITS, PREDICTIONS, TrainingConfig
+from skin_cancer.training.loss import AdjustedCrossentropy, accuracy
 
 
 def checkpoint(output):
@@ -188,8 +190,8 @@ def test_a_loss_that_is_no_number_stops_with_advice(ham10000, tmp_path, monkeypa
         kernel.assign(np.full(kernel.shape, np.nan))
         return network
 
-    build_network = train.build_network
-    monkeypatch.setattr(train, "build_network", spoilt)
+    build_network = start_weights.build_network
+    monkeypatch.setattr(start_weights, "build_network", spoilt)
     config = TrainingConfig(
         data=str(ham10000), output=str(tmp_path), image_size=32, first_image_size=32, epochs=1
     )
@@ -230,7 +232,7 @@ def test_a_broken_validation_image_is_named_before_training(ham10000, tmp_path):
 
 def test_training_can_start_from_a_bundle(tiny_run):
     folder = tiny_run / "bundle"
-    network = train.start_network(TrainingConfig(start_weights=str(folder)), 7)
+    network = start_weights.start_network(TrainingConfig(start_weights=str(folder)), 7)
     saved = keras.models.load_model(folder / bundle.KERAS_MODEL, compile=False)
     *ours, bias = network.get_weights()
     *theirs, their_bias = saved.get_weights()
@@ -247,7 +249,7 @@ def test_training_can_start_from_the_mean_of_bundles(tiny_run, tmp_path):
     saved.save(folders[1] / bundle.KERAS_MODEL)
     bundle_writer.write(folders[1], bundle.read(folders[0]), folders[1])
     one, mean = (
-        train.start_network(TrainingConfig(start_weights=start), 7).get_weights()
+        start_weights.start_network(TrainingConfig(start_weights=start), 7).get_weights()
         for start in (str(folders[0]), ",".join(map(str, folders)))
     )
     for ours, theirs in zip(mean, one, strict=True):
@@ -264,7 +266,7 @@ def test_nothing_to_train_is_only_for_a_mean(start):
 def test_start_weights_that_have_seen_the_validation_fold(tiny_run):
     config = TrainingConfig(start_weights=str(tiny_run / "bundle"), fold=3)
     with pytest.raises(TrainingError, match="has seen what"):
-        train.start_network(config, 7)
+        start_weights.start_network(config, 7)
 
 
 @pytest.fixture
@@ -367,17 +369,17 @@ def test_start_weights_that_have_seen_a_lesion_kept_apart(
     (tmp_path / bundle.KERAS_MODEL).touch()
     config = TrainingConfig(start_weights=str(tmp_path), fold=0)
     if words is None:
-        train._check_start(config, tmp_path, ours)
+        start_weights._check_start(config, tmp_path, ours)
     else:
         with pytest.raises(TrainingError, match=words):
-            train._check_start(config, tmp_path, ours)
+            start_weights._check_start(config, tmp_path, ours)
     everything = TrainingConfig(start_weights=str(tmp_path), holdout="included")
-    train._check_start(everything, tmp_path, ours)
+    start_weights._check_start(everything, tmp_path, ours)
 
 
 def loss(truth, logits, prior, smoothing=0.0):
     labels = np.hstack([truth, np.log([prior] * len(truth))]).astype("float32")
-    return np.array(train.AdjustedCrossentropy(smoothing).call(labels, np.array(logits, "float32")))
+    return np.array(AdjustedCrossentropy(smoothing).call(labels, np.array(logits, "float32")))
 
 
 def test_the_loss_of_one_diagnosis_or_a_distribution_is_cross_entropy():
@@ -409,14 +411,14 @@ def test_either_of_two_is_right_if_one_of_them_is_called():
     prior = np.log([[0.2, 0.2, 0.6]] * 3)
     labels = np.hstack([[[1, 0, 1], [1, 0, 1], [0, 1, 0]], prior])
     logits = [[2.0, 0, 0], [0, 5.0, 0], [0, 5.0, 0]]
-    found = train.accuracy(labels.astype("float32"), np.array(logits, "float32"))
+    found = accuracy(labels.astype("float32"), np.array(logits, "float32"))
     assert np.array(found).tolist() == [1, 0, 1]
 
 
 def test_frozen_statistics_stay_those_of_the_start_weights(ham10000, tmp_path):
     small = {"image_size": 64, "first_image_size": 64, "batch_size": 16, "epochs": 1}
     common = {"data": str(ham10000), **small}
-    start = train.start_network(TrainingConfig(), 7)
+    start = start_weights.start_network(TrainingConfig(), 7)
     for normalisation in ("frozen", "trained"):
         output = str(tmp_path / normalisation)
         config = TrainingConfig(output=output, normalisation=normalisation, **common)
@@ -443,19 +445,19 @@ def test_a_bundle_undoes_the_drawing_of_rare_diagnoses(ham10000, tmp_path):
 
 def test_a_backbone_that_is_not_there():
     with pytest.raises(TrainingError, match="No backbone 'NoSuchNet'"):
-        train.start_network(TrainingConfig(backbone="NoSuchNet"), 7)
+        start_weights.start_network(TrainingConfig(backbone="NoSuchNet"), 7)
 
 
 def test_start_weights_of_another_backbone():
     start = {"start_weights": str(bundle.DEFAULT_BUNDLE), "holdout": "included"}
     config = TrainingConfig(backbone="MobileNetV3Small", **start)
     with pytest.raises(TrainingError, match="cannot start"):
-        train.start_network(config, 7)
+        start_weights.start_network(config, 7)
 
 
 def test_start_weights_that_are_not_there():
     with pytest.raises(TrainingError, match="start_weights='nowhere'"):
-        train.start_network(TrainingConfig(start_weights="nowhere"), 7)
+        start_weights.start_network(TrainingConfig(start_weights="nowhere"), 7)
 
 
 def test_a_run_without_tensorflow_becomes_a_bundle_with_it(ham10000, tmp_path, picture):

@@ -1,0 +1,67 @@
+"""What a network says of the images that its training leaves out."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skin_cancer import priors
+from skin_cancer.diagnoses import ISIC_2019
+from skin_cancer.training import devices
+from skin_cancer.training.batches import CentredImages, label_sets
+from skin_cancer.training.config import LOGITS, PREDICTIONS, TrainingConfig
+from skin_cancer.training.keras_settings import keras
+
+CODES = [diagnosis.code for diagnosis in ISIC_2019]
+
+
+def validate(network: keras.Model, config: TrainingConfig, validation: pd.DataFrame) -> dict:
+    """Return the balanced accuracy of a network; of several archives, each as well.
+
+    It is that under the balanced prior; right is any diagnosis that an image may show.
+
+    Args:
+        network: with its averaged weights.
+        config: of the run.
+        validation: table of the images, at least one.
+
+    Returns:
+        `validation_balanced_accuracy` and, of several archives, `validation_of_archives`.
+    """
+    called = _logits(network, config, validation).argmax(axis=1)
+    right = label_sets(validation)[np.arange(len(called)), called]
+    right = pd.Series(right, [validation["archive"], validation["diagnosis"]])
+    found = {"validation_balanced_accuracy": float(right.groupby(level=1).mean().mean())}
+    of_archives = right.groupby(level=[0, 1]).mean().groupby(level=0).mean()
+    if len(of_archives) > 1:
+        found["validation_of_archives"] = of_archives.round(4).to_dict()
+    return found
+
+
+def write_predictions(
+    network: keras.Model, config: TrainingConfig, validation: pd.DataFrame
+) -> None:
+    """Write logits and probabilities of the validation images under the balanced prior.
+
+    Of several processes the first writes, into the folder of the run.
+
+    Args:
+        network: with its averaged weights.
+        config: of the run.
+        validation: table of the images, at least one.
+    """
+    logits = _logits(network, config, validation).astype(float)
+    if devices.process()[0] != 0:
+        return
+    ids = pd.Index(validation["image_id"], name="image_id")
+    for name, values in ((LOGITS, logits), (PREDICTIONS, priors.softmax(logits))):
+        table = pd.DataFrame(values, ids, CODES[: logits.shape[1]])
+        table.to_csv(Path(config.output) / name, float_format="%.6g")
+
+
+def _logits(network, config, table):
+    rows = np.arange(devices.shareable(len(table))) % len(table)
+    batch_size = devices.shareable(config.batch_size)
+    images = CentredImages(table.iloc[rows], config.image_size, batch_size)
+    with devices.undistributed():
+        return network.predict(images, verbose=0)[: len(table)]
