@@ -214,33 +214,6 @@ def coarsen(image: np.ndarray, share: float) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def colour_statistics(image: np.ndarray) -> np.ndarray:
-    """Return mean and standard deviation of each channel in CIE Lab: float64 (2, 3)."""
-    mean, deviation = cv2.meanStdDev(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
-    return np.stack([mean[:, 0], deviation[:, 0]])
-
-
-def with_colours_of(image: np.ndarray, statistics: np.ndarray, share: float) -> np.ndarray:
-    """Move a picture's colours towards those of another.
-
-    Reinhard et al. 2001, "Color transfer between images", in CIE Lab.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
-        statistics: of the other picture, as `colour_statistics` returns them.
-        share: 0 keeps the picture, 1 gives it the other's mean and deviation.
-
-    Returns:
-        uint8 RGB (height, width, 3).
-    """
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    own = colour_statistics(image)
-    mean, deviation = own + share * (statistics - own)
-    gain = np.clip(deviation / np.maximum(own[1], 1), 0.5, 2)
-    moved = cv2.transform(lab, np.column_stack([np.diag(gain), mean - gain * own[0]]))
-    return cv2.cvtColor(moved, cv2.COLOR_LAB2RGB)
-
-
 def add_noise(image: np.ndarray, deviation: float, seed) -> np.ndarray:
     """Add normal noise of a deviation in grey values to each channel."""
     noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)

@@ -4,7 +4,6 @@ import math
 import os
 import threading
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -91,25 +90,13 @@ class TrainingImages(keras.utils.PyDataset):
         return self._mixed(views, labels, batch) if self.config.mixup else (views, labels)
 
     def _view(self, place):
-        seed = (*self.key, place)
-        picture = self._picture(self.order[place])
-        view = augmentation.augment(
-            picture, self.size, seed, self.config.augmentation, self.config.softening
-        )
-        rng = np.random.default_rng((*seed, 1))
-        if rng.random() >= self.config.style_mixing:
-            return view
-        other = self._picture(rng.integers(len(self.labels)))
-        small = cv2.resize(other, (32, 32), interpolation=cv2.INTER_AREA)
-        statistics = augmentation.colour_statistics(small)
-        return augmentation.with_colours_of(view, statistics, rng.uniform(0.3, 1))
-
-    def _picture(self, index):
         try:
-            return self.pictures[index]
+            picture = self.pictures[self.order[place]]
         except DatasetError as error:
             self.problem = error
             raise
+        strength, softening = self.config.augmentation, self.config.softening
+        return augmentation.augment(picture, self.size, (*self.key, place), strength, softening)
 
     def _mixed(self, views, labels, batch):
         """Mix each view with the next one of the batch (Zhang et al. 2018, "mixup", section 2)."""

@@ -55,7 +55,6 @@ class TrainingConfig:
     mixup: float = _option(
         0.0, "share of two views mixed: alpha of a beta distribution, 0 for none"
     )
-    style_mixing: float = _option(0.0, "chance that a view takes the colours of another image")
     rebalance: float = _option(0.0, "0 draws all images alike, 1 all diagnoses, between is between")
     source_rebalance: float = _option(0.0, "the same for the sources within each diagnosis")
     lesion_rebalance: float = _option(0.0, "the same for lesions, of which some have many images")
@@ -93,7 +92,6 @@ class TrainingConfig:
             "augmentation": 0 <= self.augmentation <= 3,
             "softening": 0 <= self.softening <= 1,
             "mixup": self.mixup >= 0,
-            "style_mixing": 0 <= self.style_mixing <= 1,
             "rebalance": 0 <= self.rebalance <= 1,
             "source_rebalance": 0 <= self.source_rebalance <= 1,
             "lesion_rebalance": 0 <= self.lesion_rebalance <= 1,

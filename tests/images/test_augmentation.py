@@ -99,14 +99,6 @@ def test_damage_comes_as_often_as_asked(scene):
     assert 0.75 < np.mean(damaged) < 1
 
 
-def test_colours_of_another_picture(scene):
-    other = np.clip(scene * [0.8, 0.9, 1.1], 0, 255).astype(np.uint8)
-    statistics = augmentation.colour_statistics(other)
-    moved = augmentation.with_colours_of(scene, statistics, 1)
-    assert abs(augmentation.colour_statistics(moved) - statistics).max() < 3
-    assert difference(augmentation.with_colours_of(scene, statistics, 0), scene) < 3
-
-
 def test_strong_crops_may_hold_more_than_the_picture():
     dotted = np.zeros((200, 200, 3), np.uint8)
     dotted[::20, ::20] = 255

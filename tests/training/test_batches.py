@@ -58,7 +58,7 @@ def test_sources_can_be_drawn_alike(table):
 
 
 def test_batches_are_functions_of_the_seed(table):
-    options = {"augmentation": 2.0, "mixup": 0.2, "style_mixing": 0.5, "rebalance": 0.5}
+    options = {"augmentation": 2.0, "mixup": 0.2, "rebalance": 0.5}
     one, same = (TrainingImages(table, config(**options), 3) for _ in range(2))
     other = TrainingImages(table, config(seed=1, **options), 3)
     for batch in range(len(one)):
@@ -76,17 +76,6 @@ def test_mixed_views_have_mixed_labels(table):
     plain, plain_labels = TrainingImages(table, config(), 0)[0]
     assert plain.dtype == np.uint8
     assert set(np.unique(plain_labels[:, :7])) == {0, 1}
-
-
-def test_style_mixing_changes_colours_and_keeps_the_rest(table):
-    plain, mixed = (
-        TrainingImages(table, config(style_mixing=chance), 0)[0][0].astype(float)
-        for chance in (0.0, 1.0)
-    )
-    assert (plain != mixed).any()
-    for one, other in zip(plain, mixed, strict=True):
-        grey, other_grey = one.mean(axis=2).ravel(), other.mean(axis=2).ravel()
-        assert np.corrcoef(grey, other_grey)[0, 1] > 0.8
 
 
 def test_a_teacher_is_listened_to_under_the_prior_of_the_views(table, tmp_path):
