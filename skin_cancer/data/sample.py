@@ -1,5 +1,6 @@
 """A synthetic sample of the dataset: seeded drawings of lesions, in the official layouts."""
 
+import csv
 import hashlib
 import math
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from skin_cancer.diagnoses import BY_CODE, ISIC_2018
+from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import DatasetError
 
 HEIGHT, WIDTH = 450, 600
@@ -22,6 +23,7 @@ SEED = 2018
 ID_PREFIX = "SYN_"
 MASKS = "HAM10000_segmentations_lesion_tschandl"
 TEST_IMAGES = "ISIC2018_Task3_Test_Images"
+COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset")
 LABEL = "SYNTHETIC"
 
 README = """\
@@ -218,51 +220,57 @@ def sample_folder() -> Path:
 
 def _write(folder):
     """Draw every picture of `_cohort` and write the dataset's files."""
-    table = _cohort()
-    for name in {*table["folder"], MASKS}:
+    rows = _cohort()
+    for name in {*(row["folder"] for row in rows), MASKS}:
         (folder / name).mkdir(parents=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda row: _write_picture(folder, row), table.itertuples()))
+        list(pool.map(lambda row: _write_picture(folder, row), rows))
 
-    tested = table["folder"] == TEST_IMAGES
-    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset"]
-    table.loc[~tested, columns].to_csv(folder / "HAM10000_metadata.csv", index=False)
-    table.loc[tested, columns].to_csv(folder / "ISIC2018_Task3_Test_GroundTruth.csv", index=False)
+    tested = [row for row in rows if row["folder"] == TEST_IMAGES]
+    trained = [row for row in rows if row["folder"] != TEST_IMAGES]
+    _write_table(folder / "HAM10000_metadata.csv", trained)
+    _write_table(folder / "ISIC2018_Task3_Test_GroundTruth.csv", tested)
     (folder / "README.md").write_text(README, encoding="utf-8")
 
 
+def _write_table(path, rows):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
 def _write_picture(folder, row):
-    drawing = draw(row.code, (SEED, row.lesion), row.view)
+    drawing = draw(row["code"], (SEED, row["lesion"]), row["view"])
     bgr, mask = drawing.image[..., ::-1], 255 * drawing.lesion.astype(np.uint8)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
     _, png = cv2.imencode(".png", mask)
-    (folder / row.folder / f"{row.image_id}.jpg").write_bytes(jpeg)
-    (folder / MASKS / f"{row.image_id}_segmentation.png").write_bytes(png)
+    (folder / row["folder"] / f"{row['image_id']}.jpg").write_bytes(jpeg)
+    (folder / MASKS / f"{row['image_id']}_segmentation.png").write_bytes(png)
 
 
 def _cohort():
-    """One row an image: the official columns, and code, number of the lesion, view and folder."""
-    import pandas as pd  # the page draws without it
-
+    """List the images: the official columns, and code, number of the lesion, view and folder."""
     rng = np.random.default_rng(SEED)
     lesions = [
         (str(code), test)
         for test in (False, True)
         for code in rng.permutation([code for code in _CASES for _ in range(_CASES[code][test])])
     ]
-    rows = []
+    rows: list[dict] = []
     for number, (code, test) in enumerate(lesions, 1):
-        patient = _patient(rng, code)
+        lesion = {
+            "lesion_id": f"{ID_PREFIX}L{number:05d}",
+            "dx": BY_CODE[code].ham_code,
+            "dataset": "synthetic",
+            "code": code,
+            "lesion": number,
+            "folder": TEST_IMAGES if test else f"HAM10000_images_part_{1 + number % 2}",
+            **_patient(rng, code),
+        }
         for view in range(1 if test else rng.choice((1, 2, 3), p=(0.6, 0.25, 0.15))):
-            folder = TEST_IMAGES if test else f"HAM10000_images_part_{1 + number % 2}"
-            rows.append({"code": code, "lesion": number, "view": view, "folder": folder, **patient})
-    table = pd.DataFrame(rows)
-    return table.assign(
-        image_id=[f"{ID_PREFIX}{number + 1:07d}" for number in table.index],
-        lesion_id=[f"{ID_PREFIX}L{number:05d}" for number in table["lesion"]],
-        dx=table["code"].map({diagnosis.code: diagnosis.ham_code for diagnosis in ISIC_2018}),
-        dataset="synthetic",
-    )
+            rows.append({"image_id": f"{ID_PREFIX}{len(rows) + 1:07d}", "view": view, **lesion})
+    return rows
 
 
 def _patient(rng, code):
@@ -270,7 +278,7 @@ def _patient(rng, code):
     kinds = ("histo",) if BY_CODE[code].malignant else _BENIGN_PROOFS[code]
     return {
         "dx_type": rng.choice(kinds),
-        "age": 5 * round(rng.normal(age, 14) / 5) if rng.random() < 0.96 else None,
+        "age": 5.0 * round(rng.normal(age, 14) / 5) if rng.random() < 0.96 else None,
         "sex": rng.choice(("male", "female", "unknown"), p=(0.53, 0.44, 0.03)),
         "localization": rng.choice(places) if rng.random() < 0.96 else "unknown",
     }

@@ -1,3 +1,5 @@
+import csv
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -25,7 +27,7 @@ def written(sample):
 @pytest.fixture
 def few_pictures(monkeypatch):
     """Make the sample quick to write."""
-    cohort = sample._cohort().iloc[[0, 1, -1]]
+    cohort = [sample._cohort()[number] for number in (0, 1, -1)]
     monkeypatch.setattr(sample, "_cohort", lambda: cohort)
 
 
@@ -189,7 +191,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
         assert not (tmp_path / "data").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", stop)
+    monkeypatch.setattr(csv, "DictWriter", stop)
     with pytest.raises(KeyboardInterrupt):
         sample.write_sample(tmp_path / "data")
     assert not list(tmp_path.iterdir())
