@@ -14,6 +14,7 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
+from skin_cancer.data.attribution import HAM10000_DOI
 from skin_cancer.errors import DatasetError, SkinCancerError
 
 SERVERS = {
@@ -35,7 +36,6 @@ FILES = {
         "ISIC_2019_Training_Input.zip",
     ),
 }
-HAM10000_DOI = "doi:10.7910/DVN/DBW86T"
 
 # Harvard Dataverse answers 403 to the user agent of requests. A compressed answer has no ranges.
 HEADERS = {"User-Agent": "skin_cancer", "Accept-Encoding": "identity"}

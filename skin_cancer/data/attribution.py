@@ -1,0 +1,106 @@
+"""What is said of the published datasets: citation, licence, instruments, people, limits."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+HAM10000_DOI = "doi:10.7910/DVN/DBW86T"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a dataset means for a model that learnt from it, in sentences of the model card.
+
+    Attributes:
+        origin: what it is, with its citation.
+        licence: of weights that learnt from it.
+        uses: what the model may be used for.
+        users: who may use it.
+        instrument: with what the pictures were taken.
+        people: whose pictures they are, and on what terms.
+        ids: what the ids of its images and lesions are.
+        limits: of a model that learnt from it.
+    """
+
+    origin: str
+    licence: str
+    uses: str
+    users: str
+    instrument: str
+    people: str
+    ids: str
+    limits: str
+
+
+USES = (
+    "Research and teaching, and a second opinion on a dermatoscopic picture of one skin lesion "
+    "that supports a doctor's decision."
+)
+USERS = "Doctors who know dermatoscopy; researchers, teachers and students of image analysis."
+HAM10000 = Source(
+    origin="HAM10000 (Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161)",
+    licence="The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, "
+    f"{HAM10000_DOI}).",
+    uses=USES,
+    users=USERS,
+    instrument="HAM10000 names four sources, which differ in camera and in clinic: "
+    "`vidir_molemax`, `vidir_modern`, `rosendahl` and `vienna_dias`.",
+    people="The data came from patients of two clinics, in Austria and Australia, and is published "
+    "under CC BY-NC 4.0. It has very few pictures of dark skin: on dark skin the model is largely "
+    "untested, and may miss more.",
+    ids="public ids of ISIC and HAM10000",
+    limits="HAM10000 comes from two clinics, in Austria and Australia, and mostly from light skin. "
+    "On other cameras, other clinics and darker skin expect less; this was not measured for these "
+    "weights. The official files of HAM10000 are 600 x 450.",
+)
+BY_NAME = {
+    "HAM10000": HAM10000,
+    "ISIC 2018": HAM10000,
+    "ISIC 2019": Source(
+        origin="ISIC 2019 (HAM10000, BCN20000 and MSK; challenge.isic-archive.com)",
+        licence="The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019).",
+        uses=USES,
+        users=USERS,
+        instrument="ISIC 2019 joins three collections, each of other cameras and clinics.",
+        people="The data came from patients of clinics in Austria, Australia, Spain and the United "
+        "States, and is published under CC BY-NC 4.0. It is mostly of light skin: on dark skin the "
+        "model is largely untested, and may miss more.",
+        ids="public ids of ISIC",
+        limits="ISIC 2019 comes from clinics in Austria, Australia, Spain and the United States, "
+        "mostly from light skin. On other cameras, other clinics and darker skin expect less; this "
+        "was not measured for this model. Its AK, here AKIEC, is not quite HAM10000's AKIEC.",
+    ),
+    "MILK10k": Source(
+        origin="MILK10k (MILK study team, ISIC Archive, 2025; challenge.isic-archive.com)",
+        licence="The weights are CC BY-NC, as the data they were trained on (MILK10k).",
+        uses=USES,
+        users=USERS,
+        instrument="MILK10k comes from five centres and does not say which image from which.",
+        people="The data came from patients of five centres, and is published under CC BY-NC. "
+        "Few images show dark skin.",
+        ids="public ids of ISIC and MILK10k",
+        limits="MILK10k is mostly confirmed by histology and half of it is basal cell carcinoma: "
+        "what a doctor sees in a day is other.",
+    ),
+    "synthetic sample": Source(
+        origin="the synthetic sample, drawings made by this project",
+        licence="The weights are MIT, as the code that drew what they were trained on.",
+        uses="Teaching, and tests of this project's code; nothing else.",
+        users="Teachers, students and developers.",
+        instrument="None: the pictures are drawn.",
+        people="The data are drawings. No patient is behind them.",
+        ids="ids of drawings",
+        limits="It was trained on drawings and knows nothing of real lesions: good for teaching "
+        "and for tests, and for nothing else.",
+    ),
+}
+
+
+def joined(names: Iterable[str]) -> Source:
+    """Return what several datasets together mean for a model, each sentence once.
+
+    Args:
+        names: of `BY_NAME`.
+    """
+    sources = [dataclasses.asdict(BY_NAME[name]) for name in names]
+    return Source(**{key: " ".join(dict.fromkeys(s[key] for s in sources)) for key in sources[0]})
