@@ -2,12 +2,22 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ONE_THREAD = (  # `make test` runs one process a core
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", **dict.fromkeys(ONE_THREAD, "1"), **os.environ}
 
+import importlib
+import io
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from pictures import encoded, lesion, write_ham10000, write_isic2019, write_milk10k
@@ -16,7 +26,6 @@ from skin_cancer.data import dataset
 from skin_cancer.data.archives import HAM10000, ISIC_2019_TRAINING, MILK10K
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ("--image-size=64", "--first-image-size=64", "--batch-size=16")
 # Before a command: root may then read and write no more than the permissions say.
 DROP = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 UNPRIVILEGED = DROP if os.geteuid() == 0 else []
@@ -99,32 +108,50 @@ def shell(module, *arguments, **environment):
     )
 
 
+def call(module, *arguments, **environment):
+    """Run the `main` of a module of the package as `shell` would, but in this process."""
+    main = importlib.import_module(f"skin_cancer.{module}").main
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", [module, *arguments]),
+        mock.patch.dict(os.environ, environment),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        code = _exit_code(main)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+
+
+def _exit_code(main):
+    """Call it and return what the shell would see, printing the last words as Python does."""
+    try:
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, str):
+            return end.code
+        print(end.code, file=sys.stderr)
+        return 1
+    return 0
+
+
 @pytest.fixture(scope="session")
 def tiny_run(ham10000, tmp_path_factory):
-    """The output folder of an undisturbed training of two epochs, with its bundle."""
+    """The output folder of an undisturbed tiny training of two epochs, with its bundle."""
+    import tiny  # not at the top: few tests need Keras, and it takes seconds
+
     output = tmp_path_factory.mktemp("runs") / "tiny"
-    done = shell("training", f"--data={ham10000}", f"--output={output}", "--epochs=2", *TINY)
+    done = tiny.train(f"--data={ham10000}", f"--output={output}", "--epochs=2")
     assert done.returncode == 0, done.stderr
     return output
 
 
 @pytest.fixture
-def tiny_network(monkeypatch):
-    """Let training build a network of four layers, in no time."""
-    import keras  # not at the top: few tests need it, and it takes seconds
-    from keras import layers
+def tiny_network():
+    """Let `build_network` build a network that trains in no time."""
+    import tiny  # as above
 
-    from skin_cancer.training import start
-
-    def build(_backbone, classes, _start_weights):
-        x = inputs = keras.Input((None, None, 3))
-        x = layers.Rescaling(1 / 128, offset=-1)(x)
-        for filters in (16, 32, 32):
-            x = layers.Conv2D(filters, 3, 2, activation="relu")(x)
-        x = layers.GlobalMaxPooling2D(name="pool")(x)
-        return keras.Model(inputs, layers.Dense(classes, name="head")(x))
-
-    monkeypatch.setattr(start, "build_network", build)
+    with tiny.backbone():
+        yield
 
 
 @pytest.fixture(scope="session")

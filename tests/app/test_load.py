@@ -81,10 +81,10 @@ def test_page_loads_one_after_the_other_leave_nothing_behind(server, stress, tal
 
     ZeroMQ's own files and threads, a dozen and three, come and go with Python's garbage.
     """
-    for _ in range(50 if stress else 5):
+    for _ in range(50 if stress else 3):
         Visitor(server).close()
     before = held(server)
-    for _ in range(200 if stress else 10):
+    for _ in range(200 if stress else 5):
         with tally("page loads in a row"), Visitor(server) as visitor:
             assert visitor.answers()
     after = held(server)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, UNPRIVILEGED, shell
+from conftest import ROOT, UNPRIVILEGED, call, shell
 from server import Server, Visitor, wait_for
 
 from skin_cancer import BundleError
@@ -66,7 +66,7 @@ def test_with_auto_a_free_port_is_taken(tmp_path):
 
 
 def test_an_address_that_is_not_of_this_computer_is_said_in_a_sentence():
-    done = shell("app.serve", "--ip=203.0.113.1")
+    done = call("app.serve", "--ip=203.0.113.1")
     assert done.returncode == 1
     assert done.stderr.startswith("The page cannot be served at 203.0.113.1, port 8866: ")
     assert done.stderr.count("\n") == 1
@@ -74,7 +74,7 @@ def test_an_address_that_is_not_of_this_computer_is_said_in_a_sentence():
 
 @pytest.mark.parametrize("port", ["x", "0", "65536", "-1"])
 def test_a_port_that_is_none_is_refused(port):
-    done = shell("app.serve", f"--port={port}")
+    done = call("app.serve", f"--port={port}")
     assert done.returncode == 2
     assert "is neither a number from 1 to 65535 nor auto" in done.stderr
 
@@ -86,7 +86,7 @@ def test_a_wrong_bundle_fails_before_anything_is_served(tmp_path):
         ([f"--bundle={tmp_path}"], {}),
         ([], {bundle.BUNDLE_VARIABLE: str(tmp_path)}),
     ):
-        done = shell("app.serve", "--port=auto", *options, **environment)
+        done = call("app.serve", "--port=auto", *options, **environment)
         assert done.returncode == 1
         assert (done.stdout, done.stderr) == ("", f"{error.value}\n")
 

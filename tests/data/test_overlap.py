@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shell
+from conftest import call
 from pictures import encoded
 
 from skin_cancer.data import dataset, overlap, sample
@@ -172,14 +172,13 @@ def test_an_unusable_folder_is_named(archives, tmp_path):
 
 
 def test_the_command_writes_pairs_and_says_what_is_absent(ham10000, tmp_path):
-    done = shell("data.overlap", f"--data={ham10000}", f"--output={tmp_path}")
+    done = call("data.overlap", f"--data={ham10000}", f"--output={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "images of one lesion id" in done.stdout
     assert {"image_a", "image_b", "inliers"} < set(pd.read_csv(tmp_path / "pairs.csv"))
-    done = shell("data.overlap", f"--data={ham10000},{tmp_path / 'absent'}", f"--output={tmp_path}")
+    done = call("data.overlap", f"--data={ham10000},{tmp_path / 'absent'}", f"--output={tmp_path}")
     assert done.returncode == 1
     assert "There is no folder" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("change", "least"), [(lambda image: image, 0.85), (reduced, 0.5)])

@@ -62,10 +62,10 @@ def test_perfect_answers():
 
 def test_interval_covers_the_truth_as_often_as_it_says():
     """Nominally 95 %; the value on many lesions stands for the true one."""
-    true_value = balanced(measure(*answers(lesions=1000)[:2], CODES))["value"]
+    true_value = metrics.mean_recall(*answers(lesions=1000)[:2], CODES)["value"]
     covered = 0
     for seed in range(30):
-        found = balanced(measure(*answers(lesions=40, seed=seed)[:2], CODES))
+        found = metrics.mean_recall(*answers(lesions=40, seed=seed)[:2], CODES)
         covered += found["low"] <= true_value <= found["high"]
     assert covered >= 25
 

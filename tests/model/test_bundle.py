@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shell
+from conftest import call
 from pictures import lesion
 
 from skin_cancer import priors
@@ -194,11 +194,11 @@ def test_a_bundle_of_the_schema_before_is_brought_up_by_a_command_and_keeps_its_
         BundleError, match=r"schema version 3.*python -m skin_cancer.model.bundle_writer"
     ):
         bundle.read(copy)
-    done = shell("model.bundle_writer", str(copy))
+    done = call("model.bundle_writer", str(copy))
     assert done.returncode == 0, done.stderr
     assert bundle.read(copy) == before
     assert (copy / bundle.CARD).read_text() == card
-    again = shell("model.bundle_writer", str(copy))
+    again = call("model.bundle_writer", str(copy))
     assert again.returncode == 1
     assert "schema version 4" in again.stderr
     assert bundle.read(copy) == before

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shell
+import tiny
+from conftest import call
 from pictures import encoded, lesion
 
 from skin_cancer import BundleError, Classifier, priors
@@ -110,11 +111,10 @@ def test_thresholds_find_the_share_of_malignant_lesions_that_they_promise():
 def fitted_bundle(ham10000, tmp_path_factory):
     """A tiny training with a fold left out, its doubt fitted from the shell."""
     output = tmp_path_factory.mktemp("fitted")
-    options = ("--image-size=64", "--first-image-size=64", "--batch-size=16", "--epochs=1")
-    done = shell("training", f"--data={ham10000}", f"--output={output}", "--fold=0", *options)
+    done = tiny.train(f"--data={ham10000}", f"--output={output}", "--fold=0", "--epochs=1")
     assert done.returncode == 0, done.stderr
     arguments = (f"--bundle={output / 'bundle'}", f"--data={ham10000}")
-    done = shell("training.calibration", *arguments, f"--predictions={output / PREDICTIONS}")
+    done = call("training.calibration", *arguments, f"--predictions={output / PREDICTIONS}")
     assert done.returncode == 0, done.stderr
     return output / "bundle"
 

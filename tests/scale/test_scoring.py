@@ -12,7 +12,7 @@ import time
 import fsspec
 import pandas as pd
 import pytest
-from dask.distributed import LocalCluster
+from dask.distributed import Client, LocalCluster
 from pictures import encoded, lesion
 
 from skin_cancer import ArchiveError, Classifier, ClusterError
@@ -58,17 +58,17 @@ def by_name(table):
     return table.drop(columns="address").set_index(names).sort_index()
 
 
-@pytest.fixture(scope="module")
-def five_hundred(sample, tmp_path_factory):
-    """A folder of 500 sample pictures."""
-    folder = tmp_path_factory.mktemp("five hundred")
-    pictures = sorted(sample.rglob("*.jpg"))
-    for number in range(500):
-        shutil.copy(pictures[number % len(pictures)], folder / f"{number:03}.jpg")
+@pytest.fixture
+def larger(sample, tmp_path):
+    """A folder of 120 sample pictures."""
+    folder = tmp_path / "larger"
+    folder.mkdir()
+    for picture in sorted(sample.rglob("*.jpg"))[:120]:
+        shutil.copy(picture, folder)
     return folder
 
 
-def test_a_killed_worker_costs_no_row_and_doubles_none(five_hundred, tmp_path):
+def test_a_killed_worker_costs_no_row_and_doubles_none(local, larger, tmp_path):
     output = tmp_path / "disturbed"
 
     def kill_one(client):
@@ -79,11 +79,11 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(five_hundred, tmp_path):
     with scoring.cluster(workers=2) as client:
         killer = threading.Thread(target=kill_one, args=[client])
         killer.start()
-        scoring.score(str(five_hundred), str(output), client, shard_size=20)
+        scoring.score(str(larger), str(output), client, shard_size=5)
         killer.join()
-        scoring.score(str(five_hundred), str(tmp_path / "undisturbed"), client)
+    scoring.score(str(larger), str(tmp_path / "undisturbed"), local)
     table = scoring.read(str(output))
-    assert len(table) == table["address"].nunique() == 500
+    assert len(table) == table["address"].nunique() == 120
     assert table["error"].isna().all()
     same(table, scoring.read(str(tmp_path / "undisturbed")))
     assert not list(output.glob("*.part"))
@@ -286,7 +286,9 @@ def test_what_an_object_store_needs_is_said():
         scoring.list_pictures("s3://bucket/pictures")
 
 
-def test_a_scheduler_that_is_not_there_is_said():
+def test_a_scheduler_that_is_not_there_is_said(monkeypatch):
+    """After as long as the client waits for it, which is cut short here."""
+    monkeypatch.setattr(scoring, "Client", lambda address, **_: Client(address, timeout=0.1))
     absent = scoring.cluster("tcp://127.0.0.1:9")
     with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp:"), absent:
         pass

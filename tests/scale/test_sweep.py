@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from conftest import ROOT, shell
+from conftest import ROOT, call, shell
 from dask.distributed import Client
 from dask.system import CPU_COUNT
 
@@ -162,7 +162,7 @@ def test_from_the_shell_on_a_running_cluster(client, notebook, runs):
 
 
 def test_from_the_shell_a_wrong_name_is_said(runs):
-    done = shell("scale.sweep", f"--output={runs}", "-p", "rat", "0.5", "-p", "fold")
+    done = call("scale.sweep", f"--output={runs}", "-p", "rat", "0.5", "-p", "fold")
     assert done.returncode != 0
     words = "Wrong parameters: rat is unknown; fold has no value. There are data, backbone, "
     assert words in done.stderr.splitlines()[-1]

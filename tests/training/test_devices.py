@@ -10,6 +10,7 @@ Batch normalisation is frozen where one device is compared with two: under Tenso
 normalises by its own part of the batch, which is another computation. JAX takes all of the batch.
 """
 
+import functools
 import os
 import shutil
 import socket
@@ -20,8 +21,9 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, TINY
-from test_train import checkpoint
+import tiny
+from conftest import ROOT
+from tiny import checkpoint
 
 from skin_cancer import Classifier
 from skin_cancer.training import train
@@ -43,12 +45,17 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, devices)
 keras.optimizers.AdamW = functools.partial(keras.optimizers.AdamW, epsilon=1e-3)
 
+sys.path.insert(0, "tests")
+import tiny
+
 from skin_cancer.training import train
 
 del sys.argv[1]
-train.main()
+with tiny.backbone():
+    train.main()
 """
-FROZEN = (*TINY, "--epochs=1", "--normalisation=frozen", "--fold=2", "--no-bundle")
+ONE_EPOCH = (*tiny.OPTIONS, "--epochs=1", "--fold=2")
+FROZEN = (*ONE_EPOCH, "--normalisation=frozen", "--learning-rate=3e-3", "--no-bundle")
 
 
 def start(backend, devices, data, output, *options, **environment):
@@ -78,21 +85,43 @@ def finish(run, output):
 
 
 @pytest.fixture(scope="module")
-def start_weights():
-    return start_network(TrainingConfig(), 7).get_weights()
+def first(ham10000, tmp_path_factory):
+    """The bundle that all trainings here start from: each backend draws others by itself."""
+    output = tmp_path_factory.mktemp("first")
+    done = tiny.train(f"--data={ham10000}", f"--output={output}", *ONE_EPOCH)
+    assert done.returncode == 0, done.stderr
+    return output / "bundle"
 
 
 @pytest.fixture(scope="module")
-def outputs(ham10000, tmp_path_factory):
-    """The output folders of trainings by backend and number of devices."""
-    folders = {}
-    for backend in ("tensorflow", "jax"):
-        pair = {(backend, devices): tmp_path_factory.mktemp("run") for devices in (1, 2)}
-        runs = [start(*key, ham10000, folder, *FROZEN) for key, folder in pair.items()]
-        for run, folder in zip(runs, pair.values(), strict=True):
+def frozen(first):
+    """The options of trainings that are compared."""
+    return (*FROZEN, f"--start-weights={first}")
+
+
+@pytest.fixture(scope="module")
+def start_weights(first):
+    with tiny.backbone():
+        config = TrainingConfig(start_weights=str(first), fold=2)
+        return start_network(config, 7).get_weights()
+
+
+@pytest.fixture(scope="module")
+def outputs(ham10000, frozen, tmp_path_factory):
+    """Return the output folders of trainings of a backend on one device and on two."""
+
+    @functools.cache
+    def trained(backend):
+        folders = [tmp_path_factory.mktemp("run") for _ in (1, 2)]
+        runs = [
+            start(backend, devices, ham10000, folder, *frozen)
+            for devices, folder in enumerate(folders, 1)
+        ]
+        for run, folder in zip(runs, folders, strict=True):
             finish(run, folder)
-        folders |= pair
-    return folders
+        return folders
+
+    return trained
 
 
 def assert_same(output, other, start_weights):
@@ -105,28 +134,30 @@ def assert_same(output, other, start_weights):
     pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_two_devices_train_as_one(backend, outputs, start_weights):
-    assert_same(outputs[backend, 1], outputs[backend, 2], start_weights)
+    assert_same(*outputs(backend), start_weights)
 
 
-def test_two_hosts_train_as_one(outputs, ham10000, start_weights, tmp_path):
+@pytest.mark.slow
+def test_two_hosts_train_as_one(outputs, ham10000, frozen, start_weights, tmp_path):
     hosts = {
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
         PROCESSES: "2",
     }
     runs = [
-        start("jax", 1, ham10000, tmp_path, *FROZEN, KERAS_DISTRIBUTION_PROCESS_ID=number, **hosts)
+        start("jax", 1, ham10000, tmp_path, *frozen, KERAS_DISTRIBUTION_PROCESS_ID=number, **hosts)
         for number in "01"
     ]
     for run in runs:
         finish(run, tmp_path)
-    assert_same(outputs["jax", 1], tmp_path, start_weights)
+    assert_same(outputs("jax")[0], tmp_path, start_weights)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_on_two_devices_ends_with_the_same_weights(ham10000, tmp_path, picture):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    options = (*TINY, "--epochs=2", "--backbone=MobileNet", "--start-weights=random")
+    options = (*tiny.OPTIONS, "--epochs=2")
     run = start("tensorflow", 2, ham10000, whole, *options, "--no-bundle")
     while not (whole / CHECKPOINT).exists():
         assert run.poll() is None, (whole / "log").read_text()
@@ -142,6 +173,7 @@ def test_a_resumed_run_on_two_devices_ends_with_the_same_weights(ham10000, tmp_p
     assert sum(prediction.probabilities.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_batches_that_devices_cannot_share_are_refused(ham10000, tmp_path):
     run = start("tensorflow", 3, ham10000, tmp_path, *FROZEN)
     assert run.wait() != 0

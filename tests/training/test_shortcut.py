@@ -46,6 +46,8 @@ def recall_of_the_other_way_round(table, other, **options):
         views=6400,
         learning_rate=3e-3,
         averaging=0.9,
+        start_weights="random",
+        normalisation="frozen",
         **options,
     )
     network = train.compiled_network(config, table)

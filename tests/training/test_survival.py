@@ -3,27 +3,33 @@
 import random
 import shutil
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, shell
-from test_train import checkpoint
+import tiny
+from conftest import ROOT
+from tiny import checkpoint
 
 from skin_cancer import BundleError
 from skin_cancer.model import bundle
 from skin_cancer.training.config import CHECKPOINT
 
-pytestmark = pytest.mark.stress
+pytestmark = pytest.mark.slow
 MB = 1 << 20
 # A small disk of its own, which is gone with the processes that see it.
 SMALL_DISK = "mount -t tmpfs -o size={size} tmpfs {folder} && "
 APART = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
 
 
-def options(data, output):
-    return [f"--data={data}", f"--output={output}", "--epochs=2", *TINY]
+def command(data, output):
+    """The same training as `tiny_run`."""
+    return [*tiny.COMMAND, *tiny.OPTIONS, f"--data={data}", f"--output={output}", "--epochs=2"]
+
+
+def finish(data, output):
+    done = subprocess.run(command(data, output), cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def is_whole_or_absent(folder):
@@ -46,16 +52,13 @@ def test_killed_again_and_again_ends_with_the_same_weights(
     ham10000, tiny_run, tmp_path, stress, tally
 ):
     """At random steps, between them and while the bundle is written; a finished one begins anew."""
-    if not stress:
-        pytest.skip("make stress does; test_train.py kills a training once")
     start = time.monotonic()
-    assert shell("training", *options(ham10000, tmp_path / "timed")).returncode == 0
+    finish(ham10000, tmp_path / "timed")
     seconds, moments = time.monotonic() - start, random.Random(5)
     output = tmp_path / "killed"
-    command = [sys.executable, "-m", "skin_cancer.training", *options(ham10000, output)]
     kills = 0
-    while kills < 10:
-        run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    while kills < (10 if stress else 3):
+        run = subprocess.Popen(command(ham10000, output), cwd=ROOT, stderr=subprocess.PIPE)
         try:
             _, errors = run.communicate(timeout=moments.uniform(0.3, 1) * seconds)
             assert run.returncode == 0, errors
@@ -69,7 +72,7 @@ def test_killed_again_and_again_ends_with_the_same_weights(
                 assert is_whole_or_absent(output / "bundle")
                 if (output / CHECKPOINT).exists():
                     assert checkpoint(output)[1]["history"]
-    assert shell("training", *options(ham10000, output)).returncode == 0
+    finish(ham10000, output)
     assert_same_end(output, tiny_run)
     assert not [path for path in output.iterdir() if path.name.startswith("bundle.")]
 
@@ -82,7 +85,7 @@ def test_a_disk_that_fills_up(ham10000, tiny_run, tmp_path, tally):
     mount = SMALL_DISK.format(size=room, folder=small)
     if subprocess.run([*APART, mount + "true"], capture_output=True, check=False).returncode:
         pytest.skip("nobody may mount a small disk here")
-    training = " ".join([sys.executable, "-m skin_cancer.training", *options(ham10000, small)])
+    training = " ".join(command(ham10000, small))
     with tally("trainings on a disk that fills up"):
         done = subprocess.run(
             [*APART, f"{mount} {{ {training}; code=$?; cp -r {small} {saved}; exit $code; }}"],
@@ -96,6 +99,5 @@ def test_a_disk_that_fills_up(ham10000, tiny_run, tmp_path, tally):
         assert "Traceback" not in done.stderr
         assert len(checkpoint(saved)[1]["history"]) == 1
         shutil.copytree(saved, tmp_path / "larger")
-        again = shell("training", *options(ham10000, tmp_path / "larger"))
-        assert again.returncode == 0, again.stderr
+        finish(ham10000, tmp_path / "larger")
         assert_same_end(tmp_path / "larger", tiny_run)
