@@ -2,14 +2,16 @@
 
 import os
 
-ONE_THREAD = (  # `make test` runs one process a core
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "OPENCV_FOR_THREADS_NUM",
-    "TF_NUM_INTEROP_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-)
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", **dict.fromkeys(ONE_THREAD, "1"), **os.environ}
+os.environ |= {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # `make test` runs one process a core.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    **os.environ,
+}
 
 import importlib
 import io
