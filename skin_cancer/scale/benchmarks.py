@@ -1,5 +1,6 @@
 """How fast things are: in alternation, as ratios within one run, with their spread."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 import psutil
 from ai_edge_litert.interpreter import Interpreter
+from dask.distributed import Client
 
 from skin_cancer.data import dataset
 from skin_cancer.evaluation import explanation
@@ -26,6 +28,7 @@ from skin_cancer.images import decoding, quality, squares
 from skin_cancer.images.quality import Square
 from skin_cancer.model import bundle
 from skin_cancer.model.classifier import Classifier
+from skin_cancer.notebook import ROOT
 from skin_cancer.scale import scoring
 from skin_cancer.training import train
 from skin_cancer.training.batches import TrainingImages
@@ -33,7 +36,6 @@ from skin_cancer.training.config import TrainingConfig, divide, read_divided
 from skin_cancer.training.keras_settings import keras
 from skin_cancer.training.network import build_outputs
 
-ROOT = Path(__file__).resolve().parents[2]
 REST = 0.05  # seconds before each block of calls, in which what others left running ends
 MB = 1e6
 
@@ -88,7 +90,7 @@ def compared(times: pd.DataFrame, base: str) -> pd.DataFrame:
     return found.join(ratios.quantile([0.5, 0.25, 0.75]).T.set_axis(names, axis=1))
 
 
-def stages(folder, picture: bytes) -> dict[str, Callable]:
+def stages(folder: str | Path, picture: bytes) -> dict[str, Callable]:
     """Return what an answer is made of, step by step, and all of it.
 
     Args:
@@ -109,13 +111,15 @@ def stages(folder, picture: bytes) -> dict[str, Callable]:
         "decode": lambda: decoding.decode(picture),
         "crop and resize": lambda: squares.centre_square(image, len(square)),
         "network, float": lambda: network(square[None]),
-        "heatmaps of all diagnoses": lambda: type(found).heatmaps.func(found),
+        "heatmaps of all diagnoses": lambda: (
+            dataclasses.replace(found).heatmaps
+        ),  # a copy has none yet
         "quality and familiarity": doubt,
         "all": lambda: classifier.predict(picture).heatmaps,
     }
 
 
-def whole(folder, picture: bytes) -> dict[str, Callable]:
+def whole(folder: str | Path, picture: bytes) -> dict[str, Callable]:
     """Return ways from the bytes of a picture to probabilities and heatmaps.
 
     Keras is used as its guides do: `predict` for the probabilities, then a gradient for the
@@ -144,14 +148,14 @@ def whole(folder, picture: bytes) -> dict[str, Callable]:
     }
 
 
-def litert(folder, graph: str, threads: int | None) -> Callable:
+def litert(folder: str | Path, graph: str, threads: int | None) -> Callable:
     """Return a function from uint8 squares (n, size, size, 3) to logits, maps and features."""
     path = str(Path(folder) / bundle.GRAPHS[graph])
     run = Interpreter(path, num_threads=threads or os.cpu_count()).get_signature_runner()
     return lambda squares: list(run(image=squares).values())
 
 
-def engines(folder, threads: int) -> dict[str, Callable]:
+def engines(folder: str | Path, threads: int) -> dict[str, Callable]:
     """Return the same network in several engines, each with so many threads.
 
     ONNX Runtime and OpenVINO are left out where they are not installed (`benchmarks` extra).
@@ -175,7 +179,7 @@ def engines(folder, threads: int) -> dict[str, Callable]:
     return found
 
 
-def compiled(folder) -> Callable:
+def compiled(folder: str | Path) -> Callable:
     """Return the network with its maps as one `tf.function`, with as many threads as cores."""
     import tensorflow as tf
 
@@ -245,7 +249,7 @@ def archive(folder: Path, pictures: list[bytes], count: int) -> Path:
     return folder
 
 
-def loops(bundle_folder, pictures: Path) -> dict[str, Callable[[], int]]:
+def loops(bundle_folder: str | Path, pictures: Path) -> dict[str, Callable[[], int]]:
     """Return ways to score a folder of pictures in this process; each returns how many it scored.
 
     Args:
@@ -296,7 +300,7 @@ def rate(call: Callable[[], int]) -> float:
     return call() / (time.perf_counter() - start)
 
 
-def batch_rate(pictures: Path, client, bundle_folder) -> dict[str, float]:
+def batch_rate(pictures: Path, client: Client, bundle_folder: str | Path) -> dict[str, float]:
     """Score a folder on a cluster whose workers have loaded the model.
 
     Args:
@@ -327,7 +331,9 @@ def _workers(client):
 
 
 @contextmanager
-def page(tensorflow: bool = False, waiting: bool = True):
+def page(
+    tensorflow: bool = False, waiting: bool = True
+) -> Iterator[tuple[str, Callable[[], list[psutil.Process]]]]:
     """Serve the upload page as `make app` does, from a folder of its own.
 
     Args:
@@ -416,14 +422,14 @@ def visits(crowds: list[int], tensorflow: bool = False) -> dict:
 class Repeated(keras.utils.PyDataset):
     """The same batch again and again: a training without its input pipeline."""
 
-    def __init__(self, images, labels, steps: int):
+    def __init__(self, batch: tuple[np.ndarray, np.ndarray], steps: int) -> None:
         super().__init__()
-        self.batch, self.steps = (images, labels), steps
+        self.batch, self.steps = batch, steps
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, _):
+    def __getitem__(self, _: int) -> tuple[np.ndarray, np.ndarray]:
         return self.batch
 
 
@@ -442,7 +448,7 @@ def training_times(config: TrainingConfig, steps: int, rounds: int) -> pd.DataFr
     table = table.iloc[np.arange(steps * config.batch_size) % len(table)].reset_index(drop=True)
     network = train.compiled_network(config, table)
     images = TrainingImages(table, config, config.epochs)
-    fixed = Repeated(*images[0], steps)
+    fixed = Repeated(images[0], steps)
     options = {"shuffle": False, "verbose": 0, "steps_per_epoch": steps}
     calls = {
         "fixed batch": lambda: network.fit(fixed, **options),
@@ -466,11 +472,12 @@ def other_backends(config: TrainingConfig, steps: int, rounds: int) -> dict[str,
     return {"torch": float(text.split()[-1])}
 
 
-def main(data, *sizes):
+def main(data: str, *sizes: str) -> None:
     """Print what `other_backends` asks of a process with another backend."""
-    image_size, batch_size, steps, rounds = map(int, sizes)
-    sides = {"image_size": image_size, "first_image_size": image_size}
-    config = TrainingConfig(data=data, batch_size=batch_size, **sides)
+    size, batch_size, steps, rounds = map(int, sizes)
+    config = TrainingConfig(
+        data=data, image_size=size, first_image_size=size, batch_size=batch_size
+    )
     print(training_times(config, steps, rounds)["fixed batch"].median())
 
 

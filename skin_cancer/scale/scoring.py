@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
 import dask
@@ -47,7 +49,7 @@ _worker = threading.local()
 
 
 @contextmanager
-def cluster(scheduler: str = "", workers: int | None = None, **options):
+def cluster(scheduler: str = "", workers: int | None = None, **options: Any) -> Iterator[Client]:
     """Give a Dask client: of the cluster at an address, or of one on this machine for as long.
 
     Args:
@@ -143,7 +145,7 @@ def score(
     source: str,
     output: str,
     client: Client,
-    folder=None,
+    folder: str | Path | None = None,
     graph: str | None = None,
     views: int = 1,
     prior: str = priors.DEFAULT,
