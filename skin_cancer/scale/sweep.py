@@ -18,21 +18,20 @@ import argparse
 import hashlib
 import itertools
 import json
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import papermill
 import seaborn as sns
-from dask.distributed import Client, as_completed
-from dask.system import CPU_COUNT
-from tqdm.auto import tqdm
+from dask.distributed import Client
+from matplotlib.figure import Figure
 
 from skin_cancer.errors import ClusterError, ParameterError, SkinCancerError
 from skin_cancer.evaluation import figures
 from skin_cancer.notebook import ROOT
-from skin_cancer.scale import scoring
+from skin_cancer.scale import runs, scoring
 
 METRICS, PARAMETERS = "metrics.json", "parameters.json"
 TABLE, FIGURE = "table.csv", "figure.png"
@@ -40,7 +39,7 @@ RESOURCES = {"training": 1}  # what a run takes of a worker, and a worker of thi
 WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None}
 
 
-def cluster(jobs: int = 1, scheduler: str = ""):
+def cluster(jobs: int = 1, scheduler: str = "") -> AbstractContextManager[Client]:
     """Give a Dask client whose workers take one run at a time, as a context.
 
     Args:
@@ -50,13 +49,14 @@ def cluster(jobs: int = 1, scheduler: str = ""):
     Raises:
         ClusterError: nobody answers at the address.
     """
-    threads = max(1, CPU_COUNT // jobs)
-    environment = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads}
-    environment["TF_CPP_MIN_LOG_LEVEL"] = 2  # its own words would bury the progress bar
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # its own words would bury the progress bar
+    environment = runs.shared_cores(jobs) | quiet
     return scoring.cluster(scheduler, jobs, resources=RESOURCES, env=environment)
 
 
-def sweep(notebook, grid: dict[str, list], client: Client, folder="runs") -> pd.DataFrame:
+def sweep(
+    notebook: str | Path, grid: dict[str, list], client: Client, folder: str | Path = "runs"
+) -> pd.DataFrame:
     """Run a notebook for each combination that is not finished, and compare them all.
 
     A run writes to `FOLDER/HASH/`: the executed notebook, `parameters.json` and what the notebook
@@ -84,14 +84,18 @@ def sweep(notebook, grid: dict[str, list], client: Client, folder="runs") -> pd.
     combinations = [
         dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
     ]
-    runs = {_run_folder(notebook, chosen, folder): chosen for chosen in combinations}
-    errors = _run_all(notebook, runs, client)
+    folders = {_run_folder(notebook, chosen, folder): chosen for chosen in combinations}
+    planned = [
+        runs.Run(run, METRICS, (notebook.resolve(), chosen)) for run, chosen in folders.items()
+    ]
+    executor = client.get_executor(resources=RESOURCES, pure=False)
+    errors = runs.run_all(planned, _execute, executor)
     swept = [name for name, values in grid.items() if len(values) > 1]
-    measured = pd.DataFrame([_metrics(run) for run in runs]).drop(columns=swept, errors="ignore")
-    table = pd.DataFrame(runs.values(), dtype=object)[swept].join(measured)
-    table["seconds"] = [_seconds(run / notebook.name) for run in runs]
-    table["folder"] = [str(run) for run in runs]
-    table["error"] = [errors.get(run) for run in runs]
+    measured = pd.DataFrame(map(_metrics, folders)).drop(columns=swept, errors="ignore")
+    table = pd.DataFrame(folders.values(), dtype=object)[swept].join(measured)
+    table["seconds"] = [_seconds(run / notebook.name) for run in folders]
+    table["folder"] = [str(run) for run in folders]
+    table["error"] = [errors.get(run) for run in folders]
     place = results(notebook, grid, folder)
     place.mkdir(exist_ok=True)
     table.to_csv(place / TABLE, index=False)
@@ -133,49 +137,23 @@ def _run_folder(notebook, parameters, folder):
     return Path(folder) / _hash(notebook, parameters)
 
 
-def results(notebook, grid: dict[str, list], folder="runs") -> Path:
+def results(notebook: str | Path, grid: dict[str, list], folder: str | Path = "runs") -> Path:
     """Return the folder of the table and the figure of a sweep."""
     return Path(folder) / f"sweep_{_hash(Path(notebook), grid)}"
 
 
-def _run_all(notebook, runs, client):
-    """Run what is not finished; return what went wrong, by the run's folder."""
-    todo = [run for run in runs if not (run / METRICS).exists()]
-    futures = {
-        client.submit(
-            _run, notebook.resolve(), run.resolve(), runs[run], resources=RESOURCES, pure=False
-        ): run
-        for run in todo
-    }
-    done, errors = len(runs) - len(todo), {}
-    for future in tqdm(as_completed(futures), total=len(runs), initial=done, unit="run"):
-        lost = future.exception()  # of a worker that died again and again
-        errors[futures[future]] = _sentence(lost) if lost else future.result()
-    return errors
-
-
-def _run(notebook, run, parameters):
-    """Run a notebook on a worker; return what went wrong, or None."""
-    run.mkdir(parents=True, exist_ok=True)
+def _execute(run, task):
+    """Execute a notebook in a run's folder, on a worker."""
+    notebook, parameters = task
     (run / PARAMETERS).write_text(json.dumps(parameters, indent=1))
-    try:
-        papermill.execute_notebook(
-            notebook,
-            run / notebook.name,
-            {**parameters, "output": str(run)},
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=ROOT,
-        )
-    except Exception as error:  # whatever one run does, the others go on
-        (run / METRICS).unlink(missing_ok=True)
-        return _sentence(error)
-
-
-def _sentence(error):
-    """Return name and first line of an error, of the notebook's own if it is papermill's."""
-    name = getattr(error, "ename", type(error).__name__)
-    return f"{name}: {getattr(error, 'evalue', error)}".splitlines()[0]
+    papermill.execute_notebook(
+        notebook,
+        run / notebook.name,
+        {**parameters, "output": str(run)},
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=ROOT,
+    )
 
 
 def _metrics(run):
@@ -190,7 +168,7 @@ def _seconds(executed):
         return json.loads(executed.read_text())["metadata"]["papermill"]["duration"]
 
 
-def draw(table: pd.DataFrame, swept: list[str], metrics: list[str]):
+def draw(table: pd.DataFrame, swept: list[str], metrics: list[str]) -> Figure:
     """Draw each metric against the parameters: the first along the axis, the second by colour.
 
     Over further parameters it draws the mean, with bars from the least to the largest.
@@ -200,7 +178,8 @@ def draw(table: pd.DataFrame, swept: list[str], metrics: list[str]):
         swept: columns that are parameters.
         metrics: columns to draw, a panel each.
     """
-    x, hue, *others = [*swept, None][: max(2, len(swept))]
+    x, *others = swept
+    hue = others.pop(0) if others else None
     shown = table.assign(**{name: table[name].map(str) for name in swept})
     grid = sns.relplot(
         shown.melt(swept, metrics, "metric"),
@@ -225,7 +204,7 @@ def draw(table: pd.DataFrame, swept: list[str], metrics: list[str]):
     return grid.figure
 
 
-def main():
+def main() -> None:
     """Run a sweep from the shell and print its table."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.scale.sweep", description=__doc__.split("\n")[0]
@@ -242,12 +221,10 @@ def main():
     )
     parser.add_argument("--output", default="runs", help="folder for all runs")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--jobs", default=1, type=int, help="runs at a time on this machine")
+    where.add_argument("--jobs", default=1, type=runs.jobs, help="runs at a time on this machine")
     where.add_argument("--scheduler", default="", help="address of a running Dask cluster")
     given = parser.parse_args()
-    if given.jobs < 1:
-        parser.error("--jobs: at least 1")
-    grid = {}
+    grid: dict[str, list] = {}
     for name, *values in given.parameters:
         grid.setdefault(name, []).extend(map(_value, values))
     try:
