@@ -1,5 +1,9 @@
+"""Recipes: what each stage trains, in which order, and how its trainings are compared."""
+
+import dataclasses
 import json
-import shutil
+import runpy
+from contextlib import redirect_stdout
 
 import numpy as np
 import pandas as pd
@@ -7,22 +11,100 @@ import pytest
 
 from skin_cancer.data import dataset, splits
 from skin_cancer.errors import TrainingError
-from skin_cancer.evaluation import evaluate, metrics
+from skin_cancer.evaluation import metrics
 from skin_cancer.model import bundle, bundle_writer, card
-from skin_cancer.model.classifier import Classifier
 from skin_cancer.scale import recipes
-from skin_cancer.training.config import PREDICTIONS, TrainingConfig
+from skin_cancer.training.config import PREDICTIONS
 
 SMALL = {"image_size": 64, "first_image_size": 64, "batch_size": 16, "epochs": 1}
+FOLDS = recipes.STAGES["folds"]
+
+
+def run_here(command, monkeypatch):
+    """Run a command of `python -m MODULE` in this process."""
+    assert command[:2] == ["python", "-m"]
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.argv", command[2:])
+        runpy.run_module(command[2], run_name="__main__")
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Let trainings, one at a time, run in this process."""
+
+    def train(place, command, jobs):
+        assert jobs == 1
+        with place.with_suffix(".log").open("w") as log, redirect_stdout(log):
+            run_here(command, monkeypatch)
+
+    monkeypatch.setattr(recipes, "_train", train)
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Let trainings only end, or fail where a part of the name is `bad`; names of those begun."""
+    names = []
+
+    def train(place, _command, **_jobs):
+        names.append(place.name)
+        if "bad" in place.name:
+            raise ValueError(place.name)
+        (place / "bundle").mkdir()
+        for name in (PREDICTIONS, f"bundle/{bundle.DESCRIPTION}"):
+            (place / name).touch()
+
+    monkeypatch.setattr(recipes, "_train", train)
+    return names
 
 
 @pytest.mark.parametrize("stage", recipes.STAGES)
-def test_every_training_of_a_stage_can_be(stage):
-    trainings = recipes.STAGES[stage]()
-    for options in trainings.values():
-        starts = ",".join(options.get("start_weights", ("imagenet",)))
-        TrainingConfig(**{**options, "start_weights": starts})
+def test_the_command_of_every_training_is_one_that_training_takes(stage, tmp_path, monkeypatch):
+    trainings = recipes.STAGES[stage]
+    for name, options in trainings.items():
+        command = recipes.command(name, options, tmp_path, "nowhere")
+        [data] = [word for word in command if word.startswith("--data=")]
+        with pytest.raises(SystemExit, match=data.removeprefix("--data=")):
+            run_here(command, monkeypatch)  # it takes all options and finds no dataset
     assert len({recipes.folder("runs", name) for name in trainings}) == len(trainings)
+
+
+@pytest.mark.parametrize("stage", recipes.STAGES)
+def test_what_a_training_goes_on_from_is_of_its_stage_and_leaves_out_the_same(stage):
+    trainings = recipes.STAGES[stage]
+    for options in trainings.values():
+        for start in options.get("start_weights", ()):
+            assert trainings[start].get("fold") == options.get("fold")
+            assert trainings[start].get("source") == options.get("source")
+
+
+def test_a_row_is_trained_once_for_each_part_left_out_with_the_options_of_its_recipe(tmp_path):
+    path = tmp_path / "stages.toml"
+    path.write_text("""
+        [recipe.one]
+        epochs = 3
+        seed = 5
+        [recipe.other]
+        like = "one"
+        epochs = 4
+        [stage.s]
+        folds = [2]
+        sources = ["moon"]
+        [stage.s.trainings]
+        "a" = { like = "other", mixup = 0.5 }
+        "b" = { like = "one", start_weights = ["a"], seed = 6 }
+        [stage.t.trainings]
+        "c" = {}
+    """)
+    a, b = {"epochs": 4, "seed": 5, "mixup": 0.5}, {"epochs": 3, "seed": 6}
+    assert recipes.read_stages(path) == {
+        "s": {
+            "a, fold 2": {**a, "fold": 2},
+            "a, without moon": {**a, "source": "moon"},
+            "b, fold 2": {**b, "start_weights": ["a, fold 2"], "fold": 2},
+            "b, without moon": {**b, "start_weights": ["a, without moon"], "source": "moon"},
+        },
+        "t": {"c": {}},
+    }
 
 
 def test_commands_name_what_differs_from_the_defaults():
@@ -75,9 +157,9 @@ def test_the_sources_end_in_their_mean(ham10000, tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "RESAMPLES", 50)
     table = splits.split(dataset.read(ham10000)).query("fold >= 0")
     half = [table.iloc[::2], table.iloc[1::2]] * 2
-    for (name, _), part in zip(recipes.sources().items(), half, strict=True):
+    for (name, _), part in zip(recipes.STAGES["sources"].items(), half, strict=True):
         predictions(tmp_path, name, part, 0.5, seed=len(name))
-    found = recipes.compare(recipes.sources(), tmp_path, table)
+    found = recipes.compare(recipes.STAGES["sources"], tmp_path, table)
     shown = recipes.shown(found, "sources")
     mean = found["melanoma against nevus"].map(lambda cell: cell["value"]).mean()
     assert shown.iloc[-1]["melanoma against nevus"] == pytest.approx(mean)
@@ -90,14 +172,16 @@ def test_nothing_finished(ham10000, tmp_path):
         recipes.compare({"base": {"fold": 0}}, tmp_path, table)
 
 
-def test_a_stage_runs_once_goes_on_and_ends_in_a_card(
-    ham10000, tiny_run, tmp_path, monkeypatch, capsys
-):
+@pytest.mark.usefixtures("tiny_network", "here")
+def test_a_stage_runs_once_goes_on_and_ends_in_a_card(ham10000, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(metrics, "RESAMPLES", 50)
     trainings = {"base, fold 0": {**SMALL, "fold": 0}, "frozen": {**SMALL, "source": "synth_0"}}
     trainings["frozen"]["normalisation"] = "frozen"
-    monkeypatch.setitem(recipes.STAGES, "screening", lambda: trainings)
-    arguments = ["recipe", "screening", f"--data={ham10000}", f"--output={tmp_path}", "--jobs=2"]
-    folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
+    monkeypatch.setitem(recipes.STAGES, "screening", trainings)
+    folder, bare = tmp_path / "bundle", bundle.read(bundle.DEFAULT_BUNDLE)
+    bare = dataclasses.replace(bare, metrics={}, studies={})
+    bundle_writer.write(folder, bare, bundle.DEFAULT_BUNDLE)
+    arguments = ["recipe", "screening", f"--data={ham10000}", f"--output={tmp_path}"]
     monkeypatch.setattr("sys.argv", [*arguments, f"--save={folder}"])
     recipes.main()
     assert "base, fold 0" in capsys.readouterr().out
@@ -108,7 +192,7 @@ def test_a_stage_runs_once_goes_on_and_ends_in_a_card(
     )
     card = (folder / bundle.CARD).read_text()
     assert "By `python -m skin_cancer.scale.recipes screening`" in card
-    assert bundle.read(folder).studies
+    assert list(bundle.read(folder).studies) == ["Stage screening"]
 
     files = [path for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents]
     before = {path: path.stat().st_mtime_ns for path in files}
@@ -140,8 +224,8 @@ def test_out_of_fold_predictions_are_gathered_from_all_folds(ham10000, tmp_path)
     table = splits.split(dataset.read(ham10000))
     with pytest.raises(TrainingError, match="run the stage folds first"):
         recipes.write_out_of_fold(tmp_path)
-    for name, options in recipes.folds().items():
-        right = 1.0 if name.startswith(recipes.THIRD_STAGE) else 0.5
+    for name, options in FOLDS.items():
+        right = 1.0 if name.startswith(recipes.LAST_STAGE) else 0.5
         predictions(tmp_path, name, table[table["fold"] == options["fold"]], right)
         (recipes.folder(tmp_path, name) / "bundle").mkdir()
         (recipes.folder(tmp_path, name) / "bundle" / bundle.DESCRIPTION).touch()
@@ -152,46 +236,65 @@ def test_out_of_fold_predictions_are_gathered_from_all_folds(ham10000, tmp_path)
 
 def test_a_training_that_fails_is_named_with_its_log(ham10000, tmp_path):
     trainings = {"moon": {**SMALL, "source": "moon"}}
-    with pytest.raises(TrainingError, match=r"1 trainings failed; read .*moon\.log"):
+    with pytest.raises(TrainingError, match=r"1 of 1 trainings failed; read .*moon\.log"):
         recipes.run(trainings, tmp_path, ham10000, jobs=1)
     assert "There is no source 'moon'" in (tmp_path / "moon.log").read_text()
 
 
 def test_a_second_stage_starts_from_the_bundle_of_the_first():
-    stages = recipes.measured()
+    stage = recipes.STAGES["measured"]
     for name, start in {"second": "first", "measured": "second"}.items():
-        shell = recipes.command(name, stages[name], "runs/recipe", "DATA")
+        shell = recipes.command(name, stage[name], "runs/recipe", "DATA")
         assert f"--start-weights=runs/recipe/{start}/bundle" in shell
-    folds = recipes.folds()
-    last = {n: recipes.command(n, folds[n], "runs/recipe", "DATA")[-1] for n in folds}
-    starts = {start for options in folds.values() for start in options.get("start_weights", ())}
+    last = {n: recipes.command(n, FOLDS[n], "runs/recipe", "DATA")[-1] for n in FOLDS}
+    starts = {start for options in FOLDS.values() for start in options.get("start_weights", ())}
     assert len(starts) == 2 * splits.FOLDS
     assert "--no-bundle" not in {last[start] for start in starts}
-    assert last[f"{recipes.THIRD_STAGE}, fold 4"] == "--no-bundle"
+    assert last[f"{recipes.LAST_STAGE}, fold 4"] == "--no-bundle"
 
 
 def test_folds_are_compared_one_by_one_and_together(ham10000, tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "RESAMPLES", 50)
     table = splits.split(dataset.read(ham10000))
-    for name, options in recipes.folds().items():
-        right = 1.0 if name.startswith(recipes.THIRD_STAGE) else 0.0
+    for name, options in FOLDS.items():
+        right = 1.0 if name.startswith(recipes.LAST_STAGE) else 0.0
         predictions(tmp_path, name, table[table["fold"] == options["fold"]], right)
-    found = recipes.compare(recipes.folds(), tmp_path, table)
+    found = recipes.compare(FOLDS, tmp_path, table)
     assert len(found) == 18
-    together = found.loc[f"{recipes.THIRD_STAGE}, all folds"]
+    together = found.loc[f"{recipes.LAST_STAGE}, all folds"]
     assert together["mean recall"]["value"] == 1
     base = found.loc["base, all folds", "mean recall"]["value"]
     assert together["gain"]["value"] == pytest.approx(1 - base)
 
 
-def test_stages_of_one_network_run_one_after_the_other(ham10000, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "STARTS", ("first", "second"))
+def test_a_training_that_fails_holds_back_only_what_goes_on_from_it(tmp_path, begun):
+    trainings = {
+        "last": {"start_weights": ("second",)},
+        "second": {"start_weights": ("first", "bad")},
+        "third": {"start_weights": ("first",)},
+        "bad": {},
+        "first": {},
+    }
+    with pytest.raises(TrainingError, match=r"1 of 5 trainings failed; read .*/bad\.log\. "):
+        recipes.run(trainings, tmp_path, "DATA", jobs=1)
+    assert sorted(begun[:2]) == ["bad", "first"]
+    assert begun[2:] == ["third"]
+
+    (tmp_path / "bad").rename(tmp_path / "aside")
+    trainings = {name.replace("bad", "good"): options for name, options in trainings.items()}
+    trainings["second"] = {"start_weights": ("first", "good")}
+    recipes.run(trainings, tmp_path, "DATA", jobs=1)
+    assert begun[3:] == ["good", "second", "last"]
+
+
+@pytest.mark.usefixtures("tiny_network", "here")
+def test_stages_of_one_network_run_one_after_the_other(ham10000, tmp_path):
     trainings = {
         "mean": {**SMALL, "start_weights": ("first", "second"), "epochs": 0},
         "second": {**SMALL, "start_weights": ("first",), "normalisation": "frozen"},
         "first": SMALL,
     }
-    recipes.run(trainings, tmp_path, ham10000, jobs=2)
+    recipes.run(trainings, tmp_path, ham10000, jobs=1)
     first, second, mean = (
         bundle.read(tmp_path / name / "bundle").training for name in ("first", "second", "mean")
     )
@@ -202,50 +305,3 @@ def test_stages_of_one_network_run_one_after_the_other(ham10000, tmp_path, monke
     card = (tmp_path / "mean" / "bundle" / bundle.CARD).read_text()
     assert "It went on from the mean of the weights of 2 networks." in card
     assert "Nothing was trained after the mean was taken" in card
-
-
-@pytest.mark.parametrize(
-    ("change", "agreement", "graph"),
-    [(0.013, 0.984, "int8"), (-0.004, 0.98, "int8"), (-0.006, 0.99, "float"), (0, 0.97, "float")],
-)
-def test_int8_is_the_default_where_it_answers_as_float_does(
-    tiny_run, tmp_path, monkeypatch, change, agreement, graph
-):
-    folders = [tmp_path / name / "bundle" for name in ("measured", "shipped")]
-    for folder in folders:
-        shutil.copytree(tiny_run / "bundle", folder)
-    against = {"against float": {"value": change, "agreement": agreement}}
-    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: against)
-    assert recipes.choose_graph(tmp_path, "DATA") == graph
-    assert [bundle.read(folder).default_graph for folder in folders] == [graph, graph]
-
-
-def test_what_ships_carries_the_figures_of_its_twin(tiny_run, tmp_path):
-    for name, holdout in {"measured": "apart", "shipped": "included"}.items():
-        folder = shutil.copytree(tiny_run / "bundle", tmp_path / name / "bundle")
-        described = bundle.read(folder)
-        described.training["recipe"]["holdout"] = holdout
-        bundle_writer.write(folder, described, folder)
-    twin = tmp_path / "measured" / "bundle"
-    measures = bundle.read(bundle.DEFAULT_BUNDLE).metrics[evaluate.HOLDOUT]
-    plain = {k: v for k, v in measures.items() if k not in ("network", "tables", "figures")}
-    evaluate.save(twin, {**plain, "title": "a part"})
-    evaluate.illustrate(twin, "a part", "COMMAND", {}, {"a curve": b"png"})
-    evaluate.add_study(twin, "Stage x", pd.DataFrame({"a": [1]}), "COMMAND")
-
-    recipes.publish(tmp_path, tmp_path / "models")
-    ours, theirs = (
-        bundle.read(tmp_path / "models" / path.name)
-        for path in (bundle.DEFAULT_BUNDLE, bundle.MEASURED_BUNDLE)
-    )
-    assert ours.studies == theirs.studies != {}
-    assert ours.figures != []
-    assert theirs.figures == []
-    assert ours.metrics["a part"]["network"] == theirs.name
-    card = (tmp_path / "models" / ours.name / bundle.CARD).read_text()
-    assert f"Of `{theirs.name}`, the same recipe trained without these lesions." in card
-    assert "None is set aside" in card
-    assert "None is set aside" not in (tmp_path / "models" / theirs.name / bundle.CARD).read_text()
-    files = {path.name for path in (tmp_path / "models" / theirs.name).iterdir()}
-    assert bundle.KERAS_MODEL not in files
-    assert Classifier.load(tmp_path / "models" / theirs.name).description == theirs

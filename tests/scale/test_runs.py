@@ -1,10 +1,14 @@
 """Runs: a folder each, none done twice, several at once, and no failure stops the others."""
 
 import argparse
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from conftest import ROOT
 from dask.system import CPU_COUNT
 
 from skin_cancer.scale import runs
@@ -93,3 +97,11 @@ def test_how_many_at_a_time_is_at_least_one():
     assert runs.jobs("2") == 2
     with pytest.raises(argparse.ArgumentTypeError, match="at least 1"):
         runs.jobs("0")
+
+
+def test_what_runs_and_publishes_trainings_loads_neither_tensorflow_nor_keras():
+    modules = ("publish", "recipes", "runs", "scoring", "sweep")
+    code = "; ".join(["import sys", *(f"import skin_cancer.scale.{name}" for name in modules)])
+    code += "; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
