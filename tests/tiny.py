@@ -12,16 +12,11 @@ import numpy as np
 import pytest
 from conftest import call
 
-from skin_cancer.training import network
+from skin_cancer.training import network, start
 from skin_cancer.training.config import CHECKPOINT
 
 STAGES = ((3, 2, 1, 16, 1),)
-OPTIONS = (
-    "--image-size=64",
-    "--first-image-size=64",
-    "--batch-size=16",
-    "--start-weights=random",  # there are none for one stage
-)
+OPTIONS = ("--image-size=64", "--first-image-size=64", "--batch-size=16")
 COMMAND = (sys.executable, "tests/tiny.py")
 
 
@@ -30,6 +25,7 @@ def backbone():
     """Within it `build_network` builds EfficientNet-Lites of one stage."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(network, "LITE_STAGES", STAGES)
+        patched.setitem(start.START_WEIGHTS, "imagenet", None)  # there are none for one stage
         yield
 
 
