@@ -47,10 +47,11 @@ test: $(VENV)/test.done  ## Run all tests
 stress: $(VENV)/test.done  ## Try for half an hour to break it, and say what held
 	$(BIN)/python -m pytest -m stress --stress
 
-lint: $(VENV)/test.done  ## Check style, formatting, imports and notebooks
+lint: $(VENV)/test.done  ## Check style, formatting, imports, types and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/mypy
 	$(BIN)/nbstripout --keep-output --keep-count --verify *.ipynb notebooks/*.ipynb
 
 lock: $(VENV)/test.done  ## Resolve all pins anew

@@ -1,5 +1,7 @@
 """Skin lesion diagnosis from dermatoscopic images: supports a doctor, is no medical device."""
 
+from typing import TYPE_CHECKING
+
 from skin_cancer.errors import (
     ArchiveError,
     BundleError,
@@ -10,6 +12,9 @@ from skin_cancer.errors import (
     SkinCancerError,
     TrainingError,
 )
+
+if TYPE_CHECKING:
+    from skin_cancer.model.classifier import Classifier, Prediction
 
 __all__ = [
     "ArchiveError",
@@ -25,7 +30,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     """Import the classifier on first use: a machine that only trains needs no LiteRT."""
     if name in ("Classifier", "Prediction"):
         from skin_cancer.model import classifier

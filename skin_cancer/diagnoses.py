@@ -105,9 +105,9 @@ ISIC_2019 = (
 ISIC_2018 = ISIC_2019[:7]
 
 BY_CODE = {diagnosis.code: diagnosis for diagnosis in ISIC_2019}
-BY_HAM_CODE = {diagnosis.ham_code: diagnosis for diagnosis in ISIC_2018}
+BY_HAM_CODE = {diagnosis.ham_code: diagnosis for diagnosis in ISIC_2019 if diagnosis.ham_code}
 
-_SAME = {diagnosis.code: (diagnosis.code,) for diagnosis in ISIC_2018}
+_SAME: dict[str, tuple[str, ...]] = {diagnosis.code: (diagnosis.code,) for diagnosis in ISIC_2018}
 _OF_HAM = {code: (diagnosis.code,) for code, diagnosis in BY_HAM_CODE.items()}
 
 # Each archive's words, and which of our codes they may mean, the likeliest first: ISIC 2019 counts

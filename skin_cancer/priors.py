@@ -127,4 +127,4 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _is_weight(value):
-    return isinstance(value, Real) and 0 < value < math.inf
+    return isinstance(value, Real) and 0 < value < math.inf  # type: ignore[operator]  # of typeshed

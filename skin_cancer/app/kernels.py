@@ -1,6 +1,8 @@
 """What Voila's server needs beside its settings: how visitors get and reach their kernels."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
@@ -21,7 +23,12 @@ class VisitorKernels(AsyncMappingKernelManager):
     visitor has got it and not connected yet, and one that died is replaced.
     """
 
-    async def start_kernel(self, **options) -> str:
+    # What Voila adds.
+    notebook_path: str
+    fill_if_needed: Callable
+    _pools: dict[str, list]
+
+    async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]  # of a decorator
         """Start a kernel whose output goes to the server's log; return its id."""
         return await super().start_kernel(extra_arguments=ARGUMENTS, **options)
 
@@ -58,7 +65,7 @@ class VisitorConnection(ZMQChannelsWebsocketConnection):
             raise HTTPError(400, reason="Unknown protocol")
         await super().prepare()
 
-    def handle_incoming_message(self, incoming_msg: bytes) -> None:
+    def handle_incoming_message(self, incoming_msg: Any) -> None:
         """Hand a message on to the kernel if it is whole."""
         if _is_whole(incoming_msg):
             super().handle_incoming_message(incoming_msg)

@@ -21,7 +21,7 @@ class Overview(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("overview.js")
-    rows = traitlets.List().tag(sync=True)
+    rows: traitlets.List[dict] = traitlets.List().tag(sync=True)
     result = traitlets.Instance(Result).tag(sync=True, **widget_serialization)
 
 

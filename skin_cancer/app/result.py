@@ -36,13 +36,13 @@ class Record(Widget):
     picture = traitlets.Bytes().tag(sync=True)
     heat = traitlets.Bytes().tag(sync=True)
     side = traitlets.Int(SIDE).tag(sync=True)
-    names = traitlets.List().tag(sync=True)
-    outlines = traitlets.List().tag(sync=True)
+    names: traitlets.List[str] = traitlets.List().tag(sync=True)
+    outlines: traitlets.List[list] = traitlets.List().tag(sync=True)
     measures = traitlets.Unicode().tag(sync=True)
     cases = traitlets.Unicode().tag(sync=True)
     answer = traitlets.Unicode().tag(sync=True)
-    probabilities = traitlets.List().tag(sync=True)
-    named = traitlets.List().tag(sync=True)
+    probabilities: traitlets.List[str] = traitlets.List().tag(sync=True)
+    named: traitlets.List[int] = traitlets.List().tag(sync=True)
 
     def __init__(self, opinion: Opinion):
         super().__init__(**_lasting(opinion.reading), **_changing(opinion))
@@ -54,7 +54,7 @@ class Record(Widget):
                 setattr(self, name, value)
 
 
-def _lasting(reading: Reading):
+def _lasting(reading: Reading) -> dict:
     prediction = reading.prediction
     heatmaps = [
         (255 * cv2.resize(heatmap, (SIDE, SIDE), interpolation=cv2.INTER_AREA)).astype(np.uint8)
@@ -70,7 +70,7 @@ def _lasting(reading: Reading):
     }
 
 
-def _changing(opinion: Opinion):
+def _changing(opinion: Opinion) -> dict:
     chances = opinion.prediction.probabilities
     places = list(chances)
     return {
@@ -99,7 +99,9 @@ class Result(anywidget.AnyWidget):
     """
 
     _esm = script("download.js", "evidence.js", "report.js", "result.js")
-    records = traitlets.Dict().tag(sync=True, **widget_serialization)
+    records: "traitlets.Dict[int, Record]" = traitlets.Dict().tag(  # type: ignore[assignment]
+        sync=True, **widget_serialization
+    )
     opened = traitlets.Int(0).tag(sync=True)
     template = traitlets.Unicode().tag(sync=True)
     palette = traitlets.Bytes(palette().tobytes()).tag(sync=True)

@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import logging
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -50,7 +51,7 @@ class PageServer(Voila):
         sockets: where it listens.
     """
 
-    sockets = traitlets.List()
+    sockets: traitlets.List[socket.socket] = traitlets.List()
 
     def init_settings(self) -> dict:
         """Trust the page's notebook, which this program ships."""

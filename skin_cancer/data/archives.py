@@ -1,6 +1,7 @@
 """The layouts of the published archives, and one of them to a checked table."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,7 +115,7 @@ TRAINING_LAYOUTS = (HAM10000, ISIC_2018_TRAINING, ISIC_2019_TRAINING, MILK10K)
 SCORES = ("skin_tone", *MONET.values())
 
 
-def find(folder, layouts: tuple[Layout, ...] = TRAINING_LAYOUTS) -> tuple[Path, Layout]:
+def find(folder: str | Path, layouts: Sequence[Layout] = TRAINING_LAYOUTS) -> tuple[Path, Layout]:
     """Return a folder and the first of some layouts whose table of diagnoses it holds.
 
     Raises:

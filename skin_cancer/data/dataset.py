@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +19,7 @@ from skin_cancer.images import decoding, squares
 SAMPLE = "sample"
 
 
-def data_folder(data="") -> Path | list[Path]:
+def data_folder(data: str | Path | Sequence[str | Path] = "") -> Path | list[Path]:
     """Return the folder of a dataset, or the folders of several that are to be one.
 
     Args:
@@ -30,8 +32,12 @@ def data_folder(data="") -> Path | list[Path]:
     """
     if isinstance(data, str | Path) and "," in str(data) and not Path(data).exists():
         data = str(data).split(",")
-    if isinstance(data, list | tuple):
-        return [data_folder(one) for one in data]
+    if isinstance(data, str | Path):
+        return _one_folder(data)
+    return [_one_folder(one) for one in data]
+
+
+def _one_folder(data):
     if data == SAMPLE:
         return sample_folder()
     data = data or os.environ.get("ISIC_DATA_DIR")
@@ -42,7 +48,9 @@ def data_folder(data="") -> Path | list[Path]:
     return Path(data)
 
 
-def read(folder, images_as_lesions: bool = False) -> pd.DataFrame:
+def read(
+    folder: str | Path | Sequence[str | Path], images_as_lesions: bool = False
+) -> pd.DataFrame:
     """Read the training images of HAM10000, ISIC 2018 Task 3, ISIC 2019, MILK10k or several.
 
     Args:
@@ -64,7 +72,7 @@ def read(folder, images_as_lesions: bool = False) -> pd.DataFrame:
     Raises:
         DatasetError: lists everything that is wrong with a folder and what to do.
     """
-    folders = folder if isinstance(folder, list | tuple) else [folder]
+    folders = [folder] if isinstance(folder, str | Path) else folder
     found = [archives.find(one) for one in folders]
     found.sort(key=lambda pair: archives.TRAINING_LAYOUTS.index(pair[1]))
     tables = [archives.read(one, layout, images_as_lesions) for one, layout in found]
@@ -73,7 +81,7 @@ def read(folder, images_as_lesions: bool = False) -> pd.DataFrame:
     return table.sort_values("image_id", ignore_index=True)
 
 
-def read_test(folder) -> pd.DataFrame:
+def read_test(folder: str | Path) -> pd.DataFrame:
     """Read the official test set of ISIC 2018 Task 3, from Dataverse or from the challenge.
 
     Args:
@@ -101,7 +109,7 @@ def title(table: pd.DataFrame) -> str:
     return ", ".join(sorted(set(table["archive"])))
 
 
-def read_image(path, level: int = 0) -> np.ndarray:
+def read_image(path: str | Path, level: int = 0) -> np.ndarray:
     """Read an image of a dataset.
 
     Args:
@@ -123,7 +131,7 @@ def read_image(path, level: int = 0) -> np.ndarray:
         ) from error
 
 
-def read_images(table: pd.DataFrame):
+def read_images(table: pd.DataFrame) -> Iterator[np.ndarray]:
     """Yield the images of a table in its order, each as `read_image` returns it.
 
     Args:
@@ -136,7 +144,7 @@ def read_images(table: pd.DataFrame):
         yield read_image(path, level)
 
 
-def read_pair(row) -> tuple[np.ndarray, np.ndarray | None]:
+def read_pair(row: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Read an image and its lesion's mask.
 
     Args:
@@ -156,7 +164,7 @@ def read_pair(row) -> tuple[np.ndarray, np.ndarray | None]:
     return image, cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA) > 127
 
 
-def read_probabilities(path) -> pd.DataFrame:
+def read_probabilities(path: str | Path) -> pd.DataFrame:
     """Read a table of probabilities under the balanced prior: one row an image_id, column a code.
 
     Raises:

@@ -47,7 +47,7 @@ CHUNK = 1 << 16  # bytes
 pooch.get_logger().setLevel("WARNING")
 
 
-def download(name: str, folder) -> Path:
+def download(name: str, folder: str | Path) -> Path:
     """Download a public dataset into a folder and unpack its archives.
 
     What is whole in the folder already is not transferred again, and a cut transfer goes on
@@ -287,7 +287,7 @@ def _members(contents):
     return members
 
 
-def main():
+def main() -> None:
     """Download from the shell."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.data.download", description=__doc__.split("\n")[0]

@@ -68,7 +68,7 @@ def find(table: pd.DataFrame, found: list[np.ndarray]) -> pd.DataFrame:
     return _verified(table, found, _candidates(found, lesions))
 
 
-def read_features(table: pd.DataFrame, folder) -> list[np.ndarray]:
+def read_features(table: pd.DataFrame, folder: str | Path) -> list[np.ndarray]:
     """Return the `features` of each image of a table; those in the folder are not computed again.
 
     Raises:
@@ -94,7 +94,7 @@ def features(image: np.ndarray) -> np.ndarray:
     zoom = SIDE / min(grey.shape)
     method = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
     grey = cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=method)
-    sift = cv2.SIFT_create(2 * FEATURES, contrastThreshold=CONTRAST)
+    sift = cv2.SIFT.create(2 * FEATURES, contrastThreshold=CONTRAST)
     points, descriptors = sift.detectAndCompute(grey, _inside_lens(grey))
     strongest = np.argsort([-point.response for point in points], kind="stable")[:FEATURES]
     found = np.zeros(len(strongest), FEATURE)
@@ -318,7 +318,7 @@ def _verified(table, found, pairs):
     )[[*names, "inliers", "agree"]]
 
 
-def main():
+def main() -> None:
     """Find overlaps from the shell."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.data.overlap", description=__doc__.split("\n")[0]

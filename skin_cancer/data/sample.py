@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 import tempfile
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,8 @@ TEST_IMAGES = "ISIC2018_Task3_Test_Images"
 COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset")
 LABEL = "SYNTHETIC"
 
+Seed = int | tuple[int, ...]
+
 README = """\
 # Synthetic sample
 
@@ -35,7 +38,7 @@ layout is that of HAM10000 and of the ISIC 2018 test set, so that code for the r
 """
 
 # Lesions to train on, lesions to test on, mean age, usual body sites.
-_CASES = {
+_CASES: dict[str, tuple] = {
     "MEL": (12, 8, 61, ("back", "upper extremity", "lower extremity", "face", "trunk")),
     "NV": (30, 14, 46, ("back", "trunk", "abdomen", "lower extremity", "foot", "chest")),
     "BCC": (10, 7, 67, ("face", "back", "neck", "chest", "ear", "scalp")),
@@ -92,7 +95,7 @@ class Drawing:
     artefacts: tuple[str, ...]
 
 
-def draw(code: str, seed, view: int = 0, artefacts=None) -> Drawing:
+def draw(code: str, seed: Seed, view: int = 0, artefacts: Collection[str] | None = None) -> Drawing:
     """Draw one photograph of a lesion, a function of the arguments alone.
 
     Args:
@@ -114,8 +117,8 @@ def draw(code: str, seed, view: int = 0, artefacts=None) -> Drawing:
             f"{', '.join(_PAINTERS)} and artefacts of {', '.join(ARTEFACTS)}."
         )
     seed = seed if isinstance(seed, tuple) else (seed,)
-    paint, *outline = _PAINTERS[code]
-    lesion = _Lesion(np.random.default_rng((0, *seed)), *outline)
+    paint, radii, uneven, rough = _PAINTERS[code]
+    lesion = _Lesion(np.random.default_rng((0, *seed)), radii, uneven, rough)
     paint(lesion, lesion.rng)
     tone = np.random.default_rng((1, *seed)).choice(SKIN_TONES)
     photograph, chance, *details = np.random.default_rng((2 + view, *seed)).spawn(7)
@@ -134,7 +137,7 @@ def draw(code: str, seed, view: int = 0, artefacts=None) -> Drawing:
     return Drawing(_developed(scene), _developed(bare), mask, hairs, tuple(drawn))
 
 
-def add_artefact(image: np.ndarray, name: str, seed) -> np.ndarray:
+def add_artefact(image: np.ndarray, name: str, seed: Seed) -> np.ndarray:
     """Draw one artefact over any photograph, stretched to its size, a function of the arguments.
 
     Args:
@@ -161,7 +164,7 @@ def add_artefact(image: np.ndarray, name: str, seed) -> np.ndarray:
     return (255 * black + (white - black) * image).round().clip(0, 255).astype(np.uint8)
 
 
-def write_sample(folder) -> Path:
+def write_sample(folder: str | Path) -> Path:
     """Write the synthetic sample, aside and then renamed into place.
 
     It has the layout of HAM10000 on Harvard Dataverse (Tschandl et al. 2018: images, masks and
@@ -296,7 +299,9 @@ class _Lesion:
 
     shape = (_SIDE, _SIDE)
 
-    def __init__(self, rng, radii, uneven, rough):
+    def __init__(
+        self, rng: np.random.Generator, radii: tuple[float, float], uneven: float, rough: float
+    ):
         rho, angle = _polar()
         turns = np.linspace(0, 2 * np.pi, 721)
         outline = np.zeros(721)
@@ -402,7 +407,7 @@ def _stroke(rng, mask, start, angle, length, bend, widths):
     heading = angle + bend * t + 0.12 * np.cumsum(rng.normal(0, 0.5, 24))
     step = length / 24 * np.stack([np.cos(heading), np.sin(heading)], axis=1)
     points = np.array(start) + np.cumsum(step, axis=0)
-    half = np.linspace(*widths, 24)[:, None] / 2
+    half = np.linspace(widths[0], widths[1], 24)[:, None] / 2
     normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1) * half
     polygon = np.concatenate([points + normal, (points - normal)[::-1]])
     cv2.fillPoly(mask, [(16 * polygon).round().astype(np.int32)], 255, cv2.LINE_AA, 4)

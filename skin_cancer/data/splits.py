@@ -1,5 +1,8 @@
 """Lesions to holdout and folds: all images of a lesion on one side, in each archive by itself."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -18,7 +21,9 @@ FOLDS = 5
 SPLIT_SEED = 2018
 
 
-def split(table: pd.DataFrame, seed: int = SPLIT_SEED, links=()) -> pd.DataFrame:
+def split(
+    table: pd.DataFrame, seed: int = SPLIT_SEED, links: Iterable[tuple[str, str]] = ()
+) -> pd.DataFrame:
     """Set aside a part of the lesions of each archive and divide the rest into five folds.
 
     It is 15 %, of MILK10k 30 %. All images of a lesion go to the same part, and in each archive
@@ -93,7 +98,7 @@ def _common(folds):
     return folds.where(held, LINKED if held.any() else folds.iloc[0])
 
 
-def read_links(path, table: pd.DataFrame) -> list[tuple[str, str]]:
+def read_links(path: str | Path, table: pd.DataFrame) -> list[tuple[str, str]]:
     """Read which lesions of a table are one.
 
     Args:

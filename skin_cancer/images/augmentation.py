@@ -1,6 +1,7 @@
 """Random views for training, and the changes of an image that they are made of."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,9 +13,15 @@ SATURATION, CONTRAST, WHITE_BALANCE = math.log(1.25), math.log(1.2), math.log(1.
 BRIGHTNESS = 20
 COARSEST = 84  # shorter side in pixels of the coarsest images that there are to learn from
 
+Seed = int | tuple[int, ...] | np.random.Generator
+
 
 def augment(
-    image: np.ndarray, size: int, seed, strength: float = 1.0, softening: float = 0.0
+    image: np.ndarray,
+    size: int,
+    seed: int | tuple[int, ...],
+    strength: float = 1.0,
+    softening: float = 0.0,
 ) -> np.ndarray:
     """Return a random view for training, a function of the picture, seed and strength alone.
 
@@ -42,7 +49,7 @@ def augment(
     return random_damage(view, rng, min(0.5, (strength - 1) / 2)) if strength > 1 else view
 
 
-def random_resolution(image: np.ndarray, seed) -> np.ndarray:
+def random_resolution(image: np.ndarray, seed: Seed) -> np.ndarray:
     """Take resolution away and compress, as some archives come: size must not tell a source.
 
     Args:
@@ -59,7 +66,7 @@ def random_resolution(image: np.ndarray, seed) -> np.ndarray:
     return squares.compress(small, int(rng.integers(60, 96)))
 
 
-def random_sideways(image: np.ndarray, seed) -> np.ndarray:
+def random_sideways(image: np.ndarray, seed: Seed) -> np.ndarray:
     """Blur or sharpen along the rows, as an image that was squashed and stretched back.
 
     Args:
@@ -75,7 +82,7 @@ def random_sideways(image: np.ndarray, seed) -> np.ndarray:
     return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
 
 
-def random_crop(image: np.ndarray, size: int, seed, strength: float = 1.0) -> np.ndarray:
+def random_crop(image: np.ndarray, size: int, seed: Seed, strength: float = 1.0) -> np.ndarray:
     """Cut a random part of the picture, turned, flipped and stretched to a square.
 
     At strength 1 its area is 35 to 100 % of that of the largest square in the picture, at 2 it is
@@ -119,7 +126,7 @@ def random_crop(image: np.ndarray, size: int, seed, strength: float = 1.0) -> np
     )
 
 
-def random_colour(image: np.ndarray, seed, strength: float = 1.0) -> np.ndarray:
+def random_colour(image: np.ndarray, seed: Seed, strength: float = 1.0) -> np.ndarray:
     """Change brightness, contrast, saturation and white balance, as cameras differ in them.
 
     Args:
@@ -142,7 +149,7 @@ def recolour(
     image: np.ndarray,
     saturation: float = 1.0,
     contrast: float = 1.0,
-    white_balance=(1.0, 1.0, 1.0),
+    white_balance: Sequence[float] | np.ndarray = (1.0, 1.0, 1.0),
     brightness: float = 0.0,
 ) -> np.ndarray:
     """Multiply saturation, contrast and the channels, and add brightness in grey values."""
@@ -152,7 +159,7 @@ def recolour(
     return cv2.transform(image, np.column_stack([matrix, np.full(3, offset)]))
 
 
-def random_sharpness(image: np.ndarray, seed, strength: float = 1.0) -> np.ndarray:
+def random_sharpness(image: np.ndarray, seed: Seed, strength: float = 1.0) -> np.ndarray:
     """Blur or sharpen half of the pictures, by an unsharp mask of either sign.
 
     Args:
@@ -177,7 +184,7 @@ def sharpen(image: np.ndarray, amount: float, radius: float) -> np.ndarray:
     return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
 
 
-def random_damage(image: np.ndarray, seed, chance: float) -> np.ndarray:
+def random_damage(image: np.ndarray, seed: Seed, chance: float) -> np.ndarray:
     """Take resolution away, add noise, compress and cover a part, each with the same chance.
 
     The cover is a grey square of 15 to 40 % of the side (DeVries & Taylor 2017, "Improved
@@ -214,7 +221,7 @@ def coarsen(image: np.ndarray, share: float) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def add_noise(image: np.ndarray, deviation: float, seed) -> np.ndarray:
+def add_noise(image: np.ndarray, deviation: float, seed: Seed) -> np.ndarray:
     """Add normal noise of a deviation in grey values to each channel."""
     noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
     return (image + deviation * noise).round().clip(0, 255).astype(np.uint8)

@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -81,7 +83,7 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def read_size(file) -> tuple[int, int]:
+def read_size(file: str | Path | BinaryIO) -> tuple[int, int]:
     """Return width and height in pixels, from the header alone.
 
     Args:

@@ -2,6 +2,7 @@
 
 import functools
 from itertools import pairwise
+from typing import cast
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ def compress(image: np.ndarray, quality: int) -> np.ndarray:
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
     data = cv2.imencode(".jpg", image[..., ::-1], options)[1]
-    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    return cast(np.ndarray, cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))  # never None: it is ours
 
 
 def appearance(square: np.ndarray) -> np.ndarray:
