@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from skin_cancer.data.levelling import BCN, levelled
 from skin_cancer.data.sample import ID_PREFIX, MASKS
 from skin_cancer.diagnoses import TAXONOMY
-from skin_cancer.errors import DatasetError, ImageError
-from skin_cancer.images import decoding
+from skin_cancer.errors import DatasetError
 
 SAMPLE_TITLE = "synthetic sample"
 LABELS = ("diagnosis", "alternative", "apart")
@@ -18,7 +18,7 @@ DETAILS = ("dx_type", "age", "sex", "localization", "dataset")
 ENDINGS = (".csv", ".tab", "")
 SHOWN = 5
 
-NONE_OF_OURS, EXAMPLE, CONTROL = "none of our diagnoses", "example", "control of sharpness"
+NONE_OF_OURS, EXAMPLE = "none of our diagnoses", "example"
 # Of the ISIC Archive, shown on the page and in tests: honest only if no network has learnt them.
 EXAMPLES = {
     f"ISIC_{number:07d}"
@@ -28,9 +28,6 @@ EXAMPLES = {
         *(14639, 14644, 14811, 14832, 14945, 15152, 15166, 15251),
     )
 }
-BCN = "BCN_20000"
-SOURCES = {"BCN": BCN, "HAM": "HAM10000", "MSK": "MSK"}  # of ISIC 2019, by how a lesion id begins
-WITHOUT_LESION = "MSK"  # whose images name none
 CHALLENGES = "https://isic-challenge-data.s3.amazonaws.com"
 
 
@@ -48,6 +45,12 @@ class Layout:
         details: name of a further table of the images, or None.
         home: where the table of lesions is to be had.
         columns: what our columns are called there.
+        source: of all its images, where no column tells it, or None.
+        sources: the source of an image by the first three letters of its lesion's id, where those
+            tell it; by none for images that name no lesion among others that do.
+        names_all_lesions: whether each image names its lesion; else one that names none counts as
+            a lesion of its own.
+        one_diagnosis_a_lesion: whether all images of a lesion have the same diagnosis.
     """
 
     name: str
@@ -57,9 +60,15 @@ class Layout:
     details: str | None = None
     home: str = ""
     columns: dict[str, str] = field(default_factory=dict)
+    source: str | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+    names_all_lesions: bool = False
+    one_diagnosis_a_lesion: bool = True
 
 
-HAM10000 = Layout("HAM10000", "HAM10000_metadata", "HAM10000_images_part_*/*.jpg")
+HAM10000 = Layout(
+    "HAM10000", "HAM10000_metadata", "HAM10000_images_part_*/*.jpg", names_all_lesions=True
+)
 ISIC_2018_TRAINING = Layout(
     "ISIC 2018",
     "ISIC2018_Task3_Training_GroundTruth",
@@ -85,6 +94,8 @@ ISIC_2019_TRAINING = Layout(
         "age_approx": "age",
         "anatom_site_general": "localization",
     },
+    sources={"BCN": BCN, "HAM": "HAM10000", "MSK": "MSK", "": "MSK"},
+    one_diagnosis_a_lesion=False,
 )
 MONET = {
     "MONET_ulceration_crust": "ulceration",
@@ -110,6 +121,7 @@ MILK10K = Layout(
         "diagnosis_confirm_type": "dx_type",
         **MONET,
     },
+    source="MILK10k",
 )
 TRAINING_LAYOUTS = (HAM10000, ISIC_2018_TRAINING, ISIC_2019_TRAINING, MILK10K)
 SCORES = ("skin_tone", *MONET.values())
@@ -147,26 +159,14 @@ def read(folder: Path, layout: Layout, images_as_lesions: bool) -> pd.DataFrame:
     Raises:
         DatasetError: lists everything that is wrong with the folder and what to do.
     """
-    path = _find_table(folder, layout.truth)
-    table = _read_table(path, layout)
-    lesions = _read_lesions(folder, layout, images_as_lesions)
-    close_ups = set()
-    if "image_type" in lesions:
-        magnified = lesions["image_type"] == "dermoscopic"
-        lesions, close_ups = lesions[magnified], set(lesions["image_id"][~magnified])
-    for others in (lesions, _read_others(folder, layout, layout.details)):
-        table = _merged(table, others)
-    if "image_id" not in table or not {"dx", "MEL"} & set(table):
-        raise DatasetError(f"{path} names no images or no diagnoses: has it the right columns?")
+    table, close_ups = _joined(folder, layout, images_as_lesions)
     table = table.assign(**_labels(table, TAXONOMY[layout.name]))
     scores = [name for name in SCORES if name in table]
     table = table.reindex(columns=["image_id", "lesion_id", "dx", *LABELS, *DETAILS, *scores])
     table[scores] = table[scores].apply(pd.to_numeric, errors="coerce")
-    if layout is ISIC_2019_TRAINING:
-        table["dataset"] = _sources(table["lesion_id"].astype("string"))
-    if layout is MILK10K:
-        table["dataset"] = layout.name
-    if layout is not HAM10000:
+    if layout.source or layout.sources:
+        table["dataset"] = layout.source or _sources(table["lesion_id"], layout.sources)
+    if not layout.names_all_lesions:
         table["lesion_id"] = table["lesion_id"].astype("string").fillna(table["image_id"])
     files = [path for path in folder.glob(layout.images) if not path.name.startswith(".")]
     paths = {path.stem: path for path in files if path.stem not in close_ups}
@@ -179,10 +179,19 @@ def _find_table(folder, name):
     return next((path for path in paths if path.is_file()), None)
 
 
-def _sources(lesions):
-    """Return where the images of ISIC 2019 are from, by their lesions' ids; some name none."""
-    unnamed = lesions.isna() & lesions.notna().any()
-    return lesions.str[:3].map(SOURCES).mask(unnamed, WITHOUT_LESION)
+def _joined(folder, layout, images_as_lesions):
+    """Return what all tables tell of the images, and the ids of those that are close-ups."""
+    path = _find_table(folder, layout.truth)
+    table = _read_table(path, layout)
+    lesions, close_ups = _read_lesions(folder, layout, images_as_lesions), set()
+    if "image_type" in lesions:
+        magnified = lesions["image_type"] == "dermoscopic"
+        lesions, close_ups = lesions[magnified], set(lesions["image_id"][~magnified])
+    for others in (lesions, _read_others(folder, layout, layout.details)):
+        table = _merged(table, others)
+    if "image_id" not in table or not {"dx", "MEL"} & set(table):
+        raise DatasetError(f"{path} names no images or no diagnoses: has it the right columns?")
+    return table, close_ups
 
 
 def _read_lesions(folder, layout, images_as_lesions):
@@ -235,6 +244,12 @@ def _labels(table, taxonomy):
     return {name: word.map(values).astype("string") for name, values in columns.items()}
 
 
+def _sources(lesions, sources):
+    """Return where images are from, by their lesions' ids; missing if none has one."""
+    begin = lesions.astype("string").str[:3]
+    return (begin.fillna("") if begin.notna().any() else begin).map(sources)
+
+
 def _marked(table, words):
     """Return the one column that is marked in each row, missing where none or several are."""
     marks = table.reindex(columns=words).apply(pd.to_numeric, errors="coerce").fillna(0)
@@ -254,7 +269,7 @@ def _check(folder, layout, table, paths):
         "images without a known diagnosis": _unknown(table),
         "image ids that stand twice": _ids(table, table["image_id"].duplicated()),
     }
-    if layout is not ISIC_2019_TRAINING:  # whose publishers do not promise it
+    if layout.one_diagnosis_a_lesion:
         checks["lesions with more than one diagnosis"] = _inconsistent_lesions(table)
     if paths:
         absent = ~table["image_id"].isin(paths.keys())
@@ -286,33 +301,7 @@ def _finished(folder, table, paths, layout):
         path=table["image_id"].map(paths),
         mask=[masks.get(image_id) for image_id in table["image_id"]],
     )
-    return _levelled(table).sort_values("image_id", ignore_index=True)
-
-
-def _levelled(table):
-    """Hide by which size an image of BCN_20000 came here, where melanomas came in another.
-
-    All are to be brought to the smaller size. Images of the other's size are kept apart: what a
-    network says of them shows whether it has learnt the size or the lesion.
-    """
-    rows = table[table["dataset"] == BCN]
-    melanoma = rows["diagnosis"] == "MEL"
-    sides = rows["path"].map(_shorter_side)
-    usual = sides.groupby(melanoma).median()
-    if usual.nunique() < 2:
-        return table
-    level = int(usual.min())
-    control = (sides > level) != (melanoma.map(usual) > level)
-    table.loc[rows.index, "level"] = level
-    table.loc[rows.index[control], "apart"] = CONTROL
-    return table
-
-
-def _shorter_side(path):
-    try:
-        return min(decoding.read_size(path))
-    except ImageError as error:
-        raise DatasetError(f"{path} cannot be used: {error} Replace it.") from error
+    return levelled(table).sort_values("image_id", ignore_index=True)
 
 
 def archive_ids(table: pd.DataFrame) -> pd.Series:

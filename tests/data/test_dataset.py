@@ -10,7 +10,8 @@ from conftest import UNPRIVILEGED
 from pictures import encoded, lesion, write_isic2019
 
 from skin_cancer.data import dataset, splits
-from skin_cancer.data.archives import BCN, CONTROL, EXAMPLES, NONE_OF_OURS
+from skin_cancer.data.archives import EXAMPLES, NONE_OF_OURS
+from skin_cancer.data.levelling import BCN, CONTROL
 from skin_cancer.data.sample import MASKS
 from skin_cancer.errors import DatasetError
 

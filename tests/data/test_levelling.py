@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skin_cancer.data import archives, dataset
+from skin_cancer.data import archives, dataset, levelling
 from skin_cancer.images import squares
 
 SIDE, IMAGES = 84, 1000
@@ -48,7 +48,7 @@ def told_apart(table, features, one, other):
 def bcn():
     """Melanomas, nevi and basal cell carcinomas of BCN_20000 that are trained on."""
     table = dataset.read(real_archive(archives.ISIC_2019_TRAINING))
-    table = table[(table["dataset"] == archives.BCN) & table["apart"].isna()]
+    table = table[(table["dataset"] == levelling.BCN) & table["apart"].isna()]
     kinds = [table[table["diagnosis"] == code] for code in ("MEL", "NV", "BCC")]
     table = pd.concat(rows.sample(IMAGES, random_state=0) for rows in kinds)
     if (table["level"] == 0).all():
