@@ -1,4 +1,24 @@
-"""Skin lesion diagnosis from dermatoscopic images: supports a doctor, is no medical device."""
+"""Skin lesion diagnosis from dermatoscopic images: supports a doctor, is no medical device.
+
+    >>> from skin_cancer import Classifier
+    >>> from skin_cancer.data import sample
+
+The shipped model answers for any image; here for a drawing of a melanoma, in place of a path.
+
+    >>> prediction = Classifier.load().predict(sample.draw("MEL", 38, artefacts=()).image)
+    >>> prediction.diagnosis
+    'MEL'
+    >>> prediction.verdict().words
+    'above threshold'
+    >>> prediction.prediction_set
+    ('MEL', 'BKL')
+    >>> prediction.unfamiliar, prediction.warnings
+    (False, [])
+    >>> prediction.heatmaps["MEL"].shape
+    (224, 224)
+    >>> [case.diagnosis for case in prediction.similar(2)]
+    ['MEL', 'MEL']
+"""
 
 from typing import TYPE_CHECKING
 

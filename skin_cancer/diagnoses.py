@@ -2,6 +2,15 @@
 
 ISIC 2018 has seven. ISIC 2019 adds squamous cell carcinoma; what it calls AK is AKIEC here.
 AKIEC holds Bowen's disease, which is squamous cell carcinoma in situ; SCC is invasive.
+
+    >>> BY_CODE["BCC"].name, BY_CODE["BCC"].malignant
+    ('basal cell carcinoma', True)
+    >>> BY_HAM_CODE["nv"].code
+    'NV'
+    >>> [diagnosis.code for diagnosis in ISIC_2018]
+    ['MEL', 'NV', 'BCC', 'AKIEC', 'BKL', 'DF', 'VASC']
+    >>> TAXONOMY["ISIC 2019"]["SCC"]
+    ('SCC', 'AKIEC')
 """
 
 from dataclasses import dataclass

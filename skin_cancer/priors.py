@@ -82,6 +82,9 @@ def shares(weights: Mapping[str, float], codes: Iterable[str]) -> dict[str, floa
 
     Raises:
         ValueError: a weight is missing, superfluous or not above zero.
+
+    >>> shares({"NV": 3, "MEL": 1}, ["MEL", "NV"])
+    {'MEL': 0.25, 'NV': 0.75}
     """
     codes = tuple(codes)
     if set(weights) != set(codes) or not all(_is_weight(w) for w in weights.values()):
@@ -99,6 +102,9 @@ def shift(assumed: Mapping[str, float], wanted: Mapping[str, float]) -> np.ndarr
 
     Returns:
         float64 (diagnoses,).
+
+    >>> shift({"MEL": 0.5, "NV": 0.5}, {"MEL": 0.1, "NV": 0.9}).round(2)
+    array([-1.61,  0.59])
     """
     return np.array([math.log(wanted[code] / share) for code, share in assumed.items()])
 
@@ -115,13 +121,20 @@ def reweighted(
 
     Returns:
         float64 (..., diagnoses), of sum 1, under the prior `wanted`.
+
+    >>> reweighted(np.array([0.6, 0.4]), {"MEL": 0.5, "NV": 0.5}, {"MEL": 0.1, "NV": 0.9}).round(2)
+    array([0.14, 0.86])
     """
     weighted = probabilities * np.exp(shift(assumed, wanted))
     return weighted / weighted.sum(axis=-1, keepdims=True)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities of logits: float (..., diagnoses), of sum 1 along the last axis."""
+    """Return the probabilities of logits: float (..., diagnoses), of sum 1 along the last axis.
+
+    >>> softmax(np.array([2.0, 1.0, 0.0])).round(2)
+    array([0.67, 0.24, 0.09])
+    """
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return weights / weights.sum(axis=-1, keepdims=True)
 

@@ -132,6 +132,11 @@ def find(folder: str | Path, layouts: Sequence[Layout] = TRAINING_LAYOUTS) -> tu
 
     Raises:
         DatasetError: there is no such folder, it may not be read, or it holds no such table.
+
+    >>> from skin_cancer.data.sample import sample_folder
+    >>> folder, layout = find(sample_folder())
+    >>> layout.name, layout.truth
+    ('HAM10000', 'HAM10000_metadata')
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -29,6 +29,9 @@ def data_folder(data: str | Path | Sequence[str | Path] = "") -> Path | list[Pat
 
     Raises:
         DatasetError: no folder is named, or the sample cannot be written.
+
+    >>> data_folder("ham10000,isic2019")
+    [...Path('ham10000'), ...Path('isic2019')]
     """
     if isinstance(data, str | Path) and "," in str(data) and not Path(data).exists():
         data = str(data).split(",")
@@ -71,6 +74,14 @@ def read(
 
     Raises:
         DatasetError: lists everything that is wrong with a folder and what to do.
+
+    >>> table = read(data_folder("sample"))
+    >>> table.loc[0, ["image_id", "lesion_id", "diagnosis", "archive"]].tolist()
+    ['SYN_0000001', 'SYN_L00001', 'MEL', 'synthetic sample']
+    >>> codes(table)
+    ('MEL', 'NV', 'BCC', 'AKIEC', 'BKL', 'DF', 'VASC')
+    >>> read_image(table.loc[0, "path"]).shape
+    (450, 600, 3)
     """
     folders = [folder] if isinstance(folder, str | Path) else folder
     found = [archives.find(one) for one in folders]

@@ -109,6 +109,10 @@ def draw(code: str, seed: Seed, view: int = 0, artefacts: Collection[str] | None
 
     Raises:
         DatasetError: an unknown code or artefact.
+
+    >>> drawing = draw("NV", seed=7, artefacts=["ruler"])
+    >>> drawing.image.shape, drawing.lesion.shape, drawing.artefacts
+    ((450, 600, 3), (450, 600), ('ruler',))
     """
     unknown = {code} - set(_PAINTERS) | set(artefacts or ()) - set(ARTEFACTS)
     if unknown:

@@ -42,6 +42,13 @@ def split(
 
     Raises:
         DatasetError: a diagnosis has too few lesions to be in every part.
+
+    >>> from skin_cancer.data import dataset
+    >>> table = split(dataset.read(dataset.data_folder("sample")))
+    >>> table["fold"].value_counts().sort_index().to_dict()
+    {-1: 22, 0: 30, 1: 19, 2: 21, 3: 20, 4: 21}
+    >>> set(table.groupby("lesion_id")["fold"].nunique())
+    {1}
     """
     lesions = (
         table.sort_values("image_id").drop_duplicates("lesion_id").set_index("lesion_id")

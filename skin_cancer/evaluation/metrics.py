@@ -101,12 +101,20 @@ def answers_of(table: pd.DataFrame, probabilities: np.ndarray, codes) -> np.ndar
 
 
 def malignant_of(table: pd.DataFrame) -> np.ndarray:
-    """Return whether each image shows a malignant lesion or a precursor: bool (images,)."""
+    """Return whether each image shows a malignant lesion or a precursor: bool (images,).
+
+    >>> malignant_of(pd.DataFrame({"diagnosis": ["MEL", "NV", "AKIEC"]}))
+    array([ True, False,  True])
+    """
     return table["diagnosis"].map(lambda code: BY_CODE[code].malignant).to_numpy(bool)
 
 
 def malignancy(probabilities: np.ndarray, codes) -> np.ndarray:
-    """Return the probability that a lesion is malignant or a precursor: float (images,)."""
+    """Return the probability that a lesion is malignant or a precursor: float (images,).
+
+    >>> malignancy(np.array([[0.5, 0.3, 0.2]]), ["MEL", "NV", "BCC"])
+    array([0.7])
+    """
     return probabilities[:, [BY_CODE[code].malignant for code in codes]].sum(axis=1)
 
 
@@ -147,6 +155,11 @@ def mean_recall(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int
 
     Returns:
         `value`, and its interval `low` to `high` as in `measure`.
+
+    >>> table = pd.DataFrame({"diagnosis": ["MEL", "MEL", "NV", "NV"], "lesion_id": [*"abcd"]})
+    >>> probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
+    >>> mean_recall(table, probabilities, ["MEL", "NV"])
+    {'value': 0.75, 'low': 0.5, 'high': 1.0}
     """
     truth = truth_of(table, codes)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
@@ -242,12 +255,21 @@ def reliability(
 
 
 def calibration_error(bins: pd.DataFrame) -> float:
-    """Return the expected calibration error of `reliability`, 0 to 1 (Guo et al. 2017)."""
+    """Return the expected calibration error of `reliability`, 0 to 1 (Guo et al. 2017).
+
+    >>> sure = np.array([[0.8, 0.2]] * 4)
+    >>> round(calibration_error(reliability(np.array([0, 0, 0, 1]), sure)), 3)
+    0.05
+    """
     return float(((bins["confidence"] - bins["accuracy"]).abs() * bins["share"]).sum())
 
 
 def class_weights(truth: np.ndarray) -> np.ndarray:
-    """Return weights with which all diagnoses that occur count alike: float (images,)."""
+    """Return weights with which all diagnoses that occur count alike: float (images,).
+
+    >>> class_weights(np.array([0, 0, 1]))
+    array([0.5, 0.5, 1. ])
+    """
     return 1 / np.bincount(truth)[truth]
 
 
@@ -301,6 +323,11 @@ def coverage(table: pd.DataFrame, sets, codes) -> pd.DataFrame:
         One row a diagnosis that occurs, and `all`: `images`, `lesions`, `coverage`, its 95 %
         interval `low` to `high` (Wilson 1927, with as many trials as there are lesions), mean
         `set size`, and the share of `sets of one` diagnosis.
+
+    >>> table = pd.DataFrame({"diagnosis": ["MEL", "MEL", "NV"], "lesion_id": [*"abc"]})
+    >>> found = coverage(table, [("MEL", "NV"), ("NV",), ("NV",)], ["MEL", "NV"])
+    >>> found[["lesions", "coverage", "set size"]].round(2).to_dict("list")
+    {'lesions': [2, 1, 3], 'coverage': [0.5, 1.0, 0.67], 'set size': [1.5, 1.0, 1.33]}
     """
     size = np.array([len(members) for members in sets])
     held = np.array([d in members for d, members in zip(table["diagnosis"], sets, strict=True)])

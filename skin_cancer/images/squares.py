@@ -20,6 +20,9 @@ def centre_square(image: np.ndarray, size: int, share: float = 1.0) -> np.ndarra
 
     Returns:
         uint8 RGB (size, size, 3).
+
+    >>> centre_square(np.zeros((450, 600, 3), np.uint8), 224).shape
+    (224, 224, 3)
     """
     height, width = image.shape[:2]
     side = max(1, round(share * min(height, width)))
