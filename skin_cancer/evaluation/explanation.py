@@ -8,7 +8,7 @@ comes in its place: black, the usual choice, would itself look like pigment.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -35,7 +35,7 @@ PIXEL_BLUR = 0.02
 INSERTION_BLUR = 0.1
 
 
-def load_network(folder) -> keras.Model:
+def load_network(folder: str | Path) -> keras.Model:
     """Load the Keras model of a bundle.
 
     Args:
@@ -86,19 +86,19 @@ def explain(network: keras.Model, image: np.ndarray, target: int, method: str) -
     return np.clip(_resized(scaled, len(image), cv2.INTER_CUBIC), 0, 1)
 
 
-def cam(network, image, target):
+def cam(network: keras.Model, image: np.ndarray, target: int) -> np.ndarray:
     """Class activation map (Zhou et al. 2016, "Learning Deep Features", section 2)."""
     features, _ = _last_features(network, image, target)
     return features @ network.get_layer("head").get_weights()[0][:, target]
 
 
-def grad_cam(network, image, target):
+def grad_cam(network: keras.Model, image: np.ndarray, target: int) -> np.ndarray:
     """Channels weighted by their mean gradient (Selvaraju et al. 2017, "Grad-CAM", section 3)."""
     features, gradient = _last_features(network, image, target)
     return features @ gradient.mean(axis=(0, 1))
 
 
-def grad_cam_plus_plus(network, image, target):
+def grad_cam_plus_plus(network: keras.Model, image: np.ndarray, target: int) -> np.ndarray:
     """Only positive gradients count (Chattopadhay et al. 2018, "Grad-CAM++", section 3.2).
 
     The score is the exponential of the logit, which is common to all channels and left out, as are
@@ -109,13 +109,13 @@ def grad_cam_plus_plus(network, image, target):
     return features @ (alpha * np.maximum(gradient, 0)).sum(axis=(0, 1))
 
 
-def hires_cam(network, image, target):
+def hires_cam(network: keras.Model, image: np.ndarray, target: int) -> np.ndarray:
     """Gradient times feature in each place (Draelos & Carin 2020, "HiResCAM", section 3)."""
     features, gradient = _last_features(network, image, target)
     return (features * gradient).sum(axis=-1)
 
 
-def score_cam(network, image, target):
+def score_cam(network: keras.Model, image: np.ndarray, target: int) -> np.ndarray:
     """Channels weighted by the score of what they show (Wang et al. 2020, "Score-CAM", section 3).
 
     To spare time, only the `CHANNELS` channels that vary most over the picture are used, as in
@@ -132,7 +132,7 @@ def score_cam(network, image, target):
     return features[..., strongest] @ priors.softmax(_logits(network, masked)[:, target])
 
 
-def occlusion(network, image, target):
+def occlusion(network: keras.Model, image: np.ndarray, target: int) -> np.ndarray:
     """Fall of the logit where a grey patch hides the picture (Zeiler & Fergus 2014, section 4.2).
 
     A seventh of the picture wide and moved by half its width; the mean where patches overlap.
@@ -153,7 +153,7 @@ def occlusion(network, image, target):
     return fall / cover
 
 
-def integrated_gradients(network, image, target):
+def integrated_gradients(network: keras.Model, image: np.ndarray, target: int) -> np.ndarray:
     """Gradients from the mean colour to the picture (Sundararajan et al. 2017, section 3).
 
     Signed and summed over the colours, so that the sum of the map is the difference of the logits;
@@ -167,7 +167,7 @@ def integrated_gradients(network, image, target):
     return _blurred((gradient * difference).sum(axis=-1), PIXEL_BLUR)
 
 
-def smooth_grad(network, image, target):
+def smooth_grad(network: keras.Model, image: np.ndarray, target: int) -> np.ndarray:
     """Mean gradient over noisy copies (Smilkov et al. 2017, "SmoothGrad", section 2).
 
     The largest absolute value over the colours, blurred slightly. It says where the logit is
@@ -190,7 +190,7 @@ METHODS: dict[str, Callable] = {
 }
 
 
-def probability(network: keras.Model, target: int, prior) -> Callable:
+def probability(network: keras.Model, target: int, prior: Mapping[str, float]) -> Callable:
     """Return the `score` that `deletion` and `insertion` ask for.
 
     Args:
@@ -313,12 +313,13 @@ def randomised(network: keras.Model, seed: int) -> Iterator[tuple[str, keras.Mod
     """
     rng = np.random.default_rng(seed)
     head, *below = [layer.name for layer in reversed(network.layers) if layer.weights]
-    for names in ([head], *np.array_split(below, STAGES)):
+    parts = [part.tolist() for part in np.array_split(below, STAGES)]
+    for names in [[head], *parts]:
         network = _copy(network)
         for name in names:
             layer = network.get_layer(name)
             layer.set_weights([_shuffled(weights, rng) for weights in layer.get_weights()])
-        yield str(names[-1]), network
+        yield names[-1], network
 
 
 def similarity(heatmap: np.ndarray, other: np.ndarray) -> float:

@@ -5,11 +5,13 @@ once, as the value of its cell.
 """
 
 import io
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
 from skin_cancer.diagnoses import BY_CODE, ISIC_2019
@@ -25,7 +27,7 @@ sns.set_theme(
 )
 
 
-def png(figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight")
@@ -43,7 +45,7 @@ def _codes(values):
     return [code for code in COLOURS if code in set(values)]
 
 
-def diagnosis_counts(table: pd.DataFrame):
+def diagnosis_counts(table: pd.DataFrame) -> Figure:
     """Draw how many images and lesions each diagnosis has, on a logarithmic scale."""
     codes = _codes(table["diagnosis"])
     images = table["diagnosis"].value_counts()[codes]
@@ -62,7 +64,7 @@ def diagnosis_counts(table: pd.DataFrame):
     return _closed(figure)
 
 
-def counts(values: pd.Series, label: str):
+def counts(values: pd.Series, label: str) -> Figure:
     """Draw how many lesions have each value, in the order of the values."""
     found = values.value_counts().sort_index()
     figure, axes = plt.subplots(figsize=(WIDTH, 2.6))
@@ -73,7 +75,7 @@ def counts(values: pd.Series, label: str):
     return _closed(figure)
 
 
-def ages(table: pd.DataFrame):
+def ages(table: pd.DataFrame) -> Figure:
     """Draw the ages of the patients of each diagnosis."""
     codes = _codes(table.loc[table["age"].notna(), "diagnosis"])
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
@@ -96,7 +98,7 @@ def _boxes(axes, frame, column, codes):
     )
 
 
-def shares(table: pd.DataFrame, columns):
+def shares(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
     """Draw for each diagnosis which share of its rows has which value; missing is a value too."""
     codes = _codes(table["diagnosis"])[::-1]
     figure, all_axes = plt.subplots(
@@ -114,7 +116,7 @@ def shares(table: pd.DataFrame, columns):
     return _closed(figure)
 
 
-def sites(table: pd.DataFrame):
+def sites(table: pd.DataFrame) -> Figure:
     """Draw where on the body the lesions of each diagnosis are, as shares of its known sites."""
     part = pd.crosstab(table["diagnosis"], table["localization"], normalize="index")
     part = part.loc[_codes(part.index)]
@@ -134,7 +136,12 @@ def sites(table: pd.DataFrame):
     return _closed(figure)
 
 
-def gallery(images, titles, columns: int = 4, outlines=None):
+def gallery(
+    images: Sequence[np.ndarray],
+    titles: Iterable[str],
+    columns: int = 4,
+    outlines: Iterable[np.ndarray | None] | None = None,
+) -> Figure:
     """Show pictures in a grid, each with its title and, if given, its lesion's outline.
 
     Args:
@@ -166,7 +173,7 @@ def _outline(axis, mask):
         axis.contour(mask, levels=[0.5], colors="white", linewidths=1.0)
 
 
-def by_diagnosis(frame: pd.DataFrame, columns):
+def by_diagnosis(frame: pd.DataFrame, columns: Sequence[str]) -> Figure:
     """Draw the distribution of each column within each diagnosis."""
     codes = _codes(frame["diagnosis"])
     rows = -(-len(columns) // 2)
@@ -180,7 +187,7 @@ def by_diagnosis(frame: pd.DataFrame, columns):
     return _closed(figure)
 
 
-def histogram(values, label: str):
+def histogram(values: pd.Series | np.ndarray, label: str) -> Figure:
     """Draw the distribution of a number over the images, with its median."""
     figure, axes = plt.subplots(figsize=(WIDTH / 1.5, 2.6))
     sns.histplot(values, bins=30, ax=axes, color=sns.color_palette()[0])
@@ -191,7 +198,7 @@ def histogram(values, label: str):
     return _closed(figure)
 
 
-def learning_curves(history: pd.DataFrame):
+def learning_curves(history: pd.DataFrame) -> Figure:
     """Draw loss, accuracy and size of the crops over the epochs of a training."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.8))
     epochs = history["epoch"]
@@ -211,7 +218,7 @@ def learning_curves(history: pd.DataFrame):
     return _closed(figure)
 
 
-def confusion(measured: dict):
+def confusion(measured: dict) -> Figure:
     """Draw the confusion matrix of `metrics.measure`: shares of each true diagnosis."""
     matrix = pd.DataFrame(measured["confusion"]).T
     share = matrix.div(matrix.sum(axis=1), axis=0)
@@ -231,7 +238,7 @@ def confusion(measured: dict):
     return _closed(figure)
 
 
-def recalls(measured: dict):
+def recalls(measured: dict) -> Figure:
     """Draw recall, with its interval, and precision of each diagnosis."""
     classes = measured["classes"]
     codes = list(classes)
@@ -250,7 +257,7 @@ def recalls(measured: dict):
     return _closed(figure)
 
 
-def roc_and_precision(truth: np.ndarray, probabilities: np.ndarray, codes):
+def roc_and_precision(truth: np.ndarray, probabilities: np.ndarray, codes: Sequence[str]) -> Figure:
     """Draw, for each diagnosis against the others, the ROC and the precision-recall curve.
 
     Args:
@@ -271,7 +278,7 @@ def roc_and_precision(truth: np.ndarray, probabilities: np.ndarray, codes):
     return _closed(figure)
 
 
-def reliability(bins: dict[str, pd.DataFrame], errors: pd.DataFrame):
+def reliability(bins: dict[str, pd.DataFrame], errors: pd.DataFrame) -> Figure:
     """Draw reliability diagrams, one panel a prior.
 
     Args:
@@ -295,7 +302,7 @@ def reliability(bins: dict[str, pd.DataFrame], errors: pd.DataFrame):
     return _closed(figure)
 
 
-def coverage(table: pd.DataFrame, aim: float):
+def coverage(table: pd.DataFrame, aim: float) -> Figure:
     """Draw how often prediction sets hold the true diagnosis, and how large they are.
 
     Args:
@@ -318,7 +325,7 @@ def coverage(table: pd.DataFrame, aim: float):
     return _closed(figure)
 
 
-def sensitivity(malignant: np.ndarray, score: np.ndarray, points: pd.DataFrame):
+def sensitivity(malignant: np.ndarray, score: np.ndarray, points: pd.DataFrame) -> Figure:
     """Draw the ROC curve of malignancy with thresholds that were set on other images.
 
     Args:
@@ -349,7 +356,7 @@ def _reach(points, name):
     return np.array([value - points[f"{name}, low"], points[f"{name}, high"] - value]).clip(0)
 
 
-def groups(tables: dict[str, pd.DataFrame]):
+def groups(tables: dict[str, pd.DataFrame]) -> Figure:
     """Draw the mean recall of groups with its interval, one panel a grouping."""
     heights = [len(table) for table in tables.values()]
     figure, all_axes = plt.subplots(
@@ -371,7 +378,7 @@ def groups(tables: dict[str, pd.DataFrame]):
     return _closed(figure)
 
 
-def distortions(table: pd.DataFrame):
+def distortions(table: pd.DataFrame) -> Figure:
     """Draw what distorting the pictures changes, with its interval, and how many answers stay.
 
     Args:
@@ -391,7 +398,9 @@ def distortions(table: pd.DataFrame):
     return _closed(figure)
 
 
-def heatmaps(image: np.ndarray, maps: dict[str, np.ndarray], mask=None, columns: int = 5):
+def heatmaps(
+    image: np.ndarray, maps: dict[str, np.ndarray], mask: np.ndarray | None = None, columns: int = 5
+) -> Figure:
     """Show a picture and heatmaps over it, with the lesion's outline.
 
     Args:
@@ -417,7 +426,7 @@ def heatmaps(image: np.ndarray, maps: dict[str, np.ndarray], mask=None, columns:
     return _closed(figure)
 
 
-def faithfulness(curves: dict[str, dict[str, np.ndarray]]):
+def faithfulness(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
     """Draw mean deletion and insertion curves, one line a method.
 
     Args:
@@ -435,7 +444,7 @@ def faithfulness(curves: dict[str, dict[str, np.ndarray]]):
     return _closed(figure)
 
 
-def lines(frame: pd.DataFrame, label: str, ylabel: str):
+def lines(frame: pd.DataFrame, label: str, ylabel: str) -> Figure:
     """Draw one line a column over the rows."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3))
     sns.lineplot(frame, markers=True, dashes=True, markersize=8, ax=axes)
@@ -445,7 +454,7 @@ def lines(frame: pd.DataFrame, label: str, ylabel: str):
     return _closed(figure)
 
 
-def timings(table: pd.DataFrame, unit: str):
+def timings(table: pd.DataFrame, unit: str) -> Figure:
     """Draw the medians of calls with their quartiles, and how they compare with the first.
 
     Args:
@@ -465,7 +474,7 @@ def timings(table: pd.DataFrame, unit: str):
     return _closed(figure)
 
 
-def scaling(rates: pd.Series, single: float):
+def scaling(rates: pd.Series, single: float) -> Figure:
     """Draw how scoring an archive grows with the processes that do it.
 
     Args:
@@ -480,7 +489,7 @@ def scaling(rates: pd.Series, single: float):
     return _closed(figure)
 
 
-def growth(table: pd.DataFrame):
+def growth(table: pd.DataFrame) -> Figure:
     """Draw what a picture costs, and how much memory a process needs, as an archive grows.
 
     Args:
@@ -496,7 +505,7 @@ def growth(table: pd.DataFrame):
     return _closed(figure)
 
 
-def crowd(table: pd.DataFrame):
+def crowd(table: pd.DataFrame) -> Figure:
     """Draw how long visitors wait who come at once.
 
     Args:
@@ -512,7 +521,7 @@ def crowd(table: pd.DataFrame):
     return _closed(figure)
 
 
-def malignancies(table: pd.DataFrame, thresholds: dict[float, float]):
+def malignancies(table: pd.DataFrame, thresholds: dict[float, float]) -> Figure:
     """Draw how the probabilities of malignancy spread over an archive.
 
     Args:
@@ -520,7 +529,7 @@ def malignancies(table: pd.DataFrame, thresholds: dict[float, float]):
         thresholds: sensitivity aimed at to the threshold to mark; may be empty.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3))
-    axes.hist(table["malignancy"], bins=np.linspace(0, 1, 41), color="C0")
+    axes.hist(table["malignancy"], bins=np.linspace(0, 1, 41).tolist(), color="C0")
     for (aim, value), style in zip(thresholds.items(), ("-", "--", ":"), strict=False):
         above = (table["malignancy"] >= value).sum()
         axes.axvline(value, color="C3", linestyle=style, label=f"{aim:.0%}: {above:,} suspicious")

@@ -1,5 +1,7 @@
 """Measures of predictions: accuracy, ranking, calibration, groups and differences."""
 
+from collections.abc import Collection, Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, roc_auc_score
@@ -17,7 +19,11 @@ SIMULATIONS = 500
 
 
 def measure(
-    table: pd.DataFrame, probabilities: np.ndarray, codes, prior=None, seed: int = 0
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    codes: Sequence[str],
+    prior: Mapping[str, float] | None = None,
+    seed: int = 0,
 ) -> dict:
     """Compare probabilities with the true diagnoses.
 
@@ -74,7 +80,7 @@ def measure(
     }
 
 
-def truth_of(table: pd.DataFrame, codes) -> np.ndarray:
+def truth_of(table: pd.DataFrame, codes: Sequence[str]) -> np.ndarray:
     """Return the column of each image's true diagnosis among `codes`: int (images,).
 
     Raises:
@@ -87,7 +93,7 @@ def truth_of(table: pd.DataFrame, codes) -> np.ndarray:
     return table["diagnosis"].map(columns).to_numpy(int)
 
 
-def answers_of(table: pd.DataFrame, probabilities: np.ndarray, codes) -> np.ndarray:
+def answers_of(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
     """Return the column of each image's most probable diagnosis: int (images,).
 
     Where the label may mean either of two diagnoses (`alternative`) and the other one is answered,
@@ -109,7 +115,7 @@ def malignant_of(table: pd.DataFrame) -> np.ndarray:
     return table["diagnosis"].map(lambda code: BY_CODE[code].malignant).to_numpy(bool)
 
 
-def malignancy(probabilities: np.ndarray, codes) -> np.ndarray:
+def malignancy(probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
     """Return the probability that a lesion is malignant or a precursor: float (images,).
 
     >>> malignancy(np.array([[0.5, 0.3, 0.2]]), ["MEL", "NV", "BCC"])
@@ -119,7 +125,11 @@ def malignancy(probabilities: np.ndarray, codes) -> np.ndarray:
 
 
 def difference(
-    table: pd.DataFrame, probabilities: np.ndarray, others: np.ndarray, codes, seed: int = 0
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    others: np.ndarray,
+    codes: Sequence[str],
+    seed: int = 0,
 ) -> dict:
     """Compare two predictions of the same images, paired; intervals as in `measure`.
 
@@ -144,7 +154,9 @@ def difference(
     return {**_interval(gains[0], gains[1:]), "agreement": agreement}
 
 
-def mean_recall(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0) -> dict:
+def mean_recall(
+    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], seed: int = 0
+) -> dict:
     """Return the mean recall of the diagnoses that occur: the balanced accuracy, if all do.
 
     Args:
@@ -169,7 +181,7 @@ def mean_recall(table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int
 
 
 def melanoma_against_nevus(
-    table: pd.DataFrame, probabilities: np.ndarray, codes, seed: int = 0
+    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], seed: int = 0
 ) -> dict:
     """Return the area under the ROC curve among melanomas and nevi alone, ranked by their odds.
 
@@ -221,7 +233,7 @@ def _areas(truth, probabilities, codes, prior, weights):
 
 
 def reliability(
-    truth: np.ndarray, probabilities: np.ndarray, weights=None, bins: int = 15
+    truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None, bins: int = 15
 ) -> pd.DataFrame:
     """Compare how sure the answers are with how often they are right.
 
@@ -273,7 +285,9 @@ def class_weights(truth: np.ndarray) -> np.ndarray:
     return 1 / np.bincount(truth)[truth]
 
 
-def calibration(truth: np.ndarray, probabilities: np.ndarray, prior, seed: int = 0) -> pd.DataFrame:
+def calibration(
+    truth: np.ndarray, probabilities: np.ndarray, prior: Mapping[str, float], seed: int = 0
+) -> pd.DataFrame:
     """Measure calibration under the training and under the balanced prior, with its floor.
 
     The floor is what a perfectly calibrated model with these very probabilities would show: its
@@ -311,7 +325,9 @@ def calibration(truth: np.ndarray, probabilities: np.ndarray, prior, seed: int =
     return pd.DataFrame(rows).T.rename_axis("prior")
 
 
-def coverage(table: pd.DataFrame, sets, codes) -> pd.DataFrame:
+def coverage(
+    table: pd.DataFrame, sets: Sequence[Collection[str]], codes: Sequence[str]
+) -> pd.DataFrame:
     """Measure how often prediction sets hold the true diagnosis.
 
     Args:
@@ -425,7 +441,11 @@ def recognition(known: np.ndarray, strange: dict[str, np.ndarray], limit: float)
 
 
 def by_group(
-    table: pd.DataFrame, probabilities: np.ndarray, codes, groups: pd.Series, seed: int = 0
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    codes: Sequence[str],
+    groups: pd.Series,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Measure each group of images by itself; intervals as in `measure`.
 
@@ -466,7 +486,7 @@ def by_group(
 
 
 def worst_mistakes(
-    table: pd.DataFrame, probabilities: np.ndarray, codes, count: int = 12
+    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], count: int = 12
 ) -> pd.DataFrame:
     """Return the wrong answers that gave the true diagnosis the least, missed malignant first.
 

@@ -120,7 +120,7 @@ class Description:
         return [f"{FIGURES}/{name}" for name in names]
 
 
-def read(folder) -> Description:
+def read(folder: str | Path) -> Description:
     """Read a bundle and check every file in it.
 
     Args:
@@ -135,15 +135,12 @@ def read(folder) -> Description:
     folder = Path(folder)
     try:
         content = read_content(folder, SCHEMA_VERSION)
-        description = Description(
-            **{field.name: content[field.name] for field in dataclasses.fields(Description)}
-        )
+        kept = {field.name: content[field.name] for field in dataclasses.fields(Description)}
+        kept["diagnoses"] = tuple(kept["diagnoses"])
+        kept["priors"] = {name: Prior(**prior) for name, prior in kept["priors"].items()}
+        description = Description(**kept)
         _check_files(folder, content["sha256"], description.files)
-        return dataclasses.replace(
-            description,
-            diagnoses=tuple(description.diagnoses),
-            priors={name: Prior(**prior) for name, prior in description.priors.items()},
-        )
+        return description
     except (AttributeError, KeyError, TypeError) as error:
         raise BundleError(
             f"{folder / DESCRIPTION} is damaged: {error!r}. Copy the bundle again."

@@ -23,7 +23,10 @@ _OLD_THRESHOLDS = "Malignant or precursor, thresholds set on other images"
 
 
 def write(
-    folder, description: bundle.Description, files, figures: dict[str, bytes] | None = None
+    folder: str | Path,
+    description: bundle.Description,
+    files: str | Path,
+    figures: dict[str, bytes] | None = None,
 ) -> None:
     """Write a bundle and its model card aside, then rename it into place.
 
@@ -52,10 +55,10 @@ def write(
             if not (aside / name).exists():
                 shutil.copyfile(Path(files) / name, aside / name)
         (aside / bundle.CARD).write_text(card, encoding="utf-8")
-        content = {"schema_version": bundle.SCHEMA_VERSION, **dataclasses.asdict(description)}
+        described = {"schema_version": bundle.SCHEMA_VERSION, **dataclasses.asdict(description)}
         checksums = {name: bundle.file_sha256(aside / name) for name in (*names, bundle.CARD)}
-        content["sha256"] = {bundle.DESCRIPTION: bundle.content_sha256(content), **checksums}
-        text = json.dumps(content, indent=1, ensure_ascii=False)
+        described["sha256"] = {bundle.DESCRIPTION: bundle.content_sha256(described), **checksums}
+        text = json.dumps(described, indent=1, ensure_ascii=False)
         (aside / bundle.DESCRIPTION).write_text(text + "\n", encoding="utf-8")
         _rename(aside, folder)
     except OSError as error:
@@ -78,7 +81,7 @@ def _rename(aside, folder):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def upgrade(folder) -> None:
+def upgrade(folder: str | Path) -> None:
     """Bring a bundle of schema version 3 to the present one, in place.
 
     Version 3 kept figures as text and one prior.
@@ -137,7 +140,7 @@ def _typed(cell):
     return cell
 
 
-def main():
+def main() -> None:
     """Bring a bundle up to date from the shell."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.model.bundle_writer",

@@ -58,7 +58,7 @@ class Doubt:
         Args:
             probabilities: ISIC code to calibrated probability under the balanced prior.
         """
-        ranked = sorted(probabilities, key=probabilities.get, reverse=True)
+        ranked = sorted(probabilities, key=lambda code: probabilities[code], reverse=True)
         least = self._fitted["sets"]["thresholds"]
         return tuple(c for c in ranked if c == ranked[0] or probabilities[c] >= least[c])
 
@@ -75,7 +75,7 @@ class Doubt:
             name: (value - scale[name]["centre"]) / scale[name]["spread"]
             for name, value in distances.items()
         }
-        score = combined(standard)
+        score = float(combined(standard))
         fitted = self._fitted["unfamiliarity"]
         steps = (score - fitted["threshold"]) / fitted["step"]
         return 1 / (1 + math.exp(-max(-700.0, min(700.0, steps))))
@@ -121,12 +121,14 @@ class Doubt:
         """
         r = self._reference
         likeness = r["cases"].astype(np.float32) @ reduced
-        found = {}
+        found: dict[str, Case] = {}
         for i in np.argsort(-likeness, kind="stable"):
             if len(found) == count:
                 break
-            names = (str(r[column][i]) for column in ("image_id", "lesion_id", "diagnosis"))
-            case = Case(*names, similarity=float(likeness[i]))
+            image, lesion, code = (
+                str(r[name][i]) for name in ("image_id", "lesion_id", "diagnosis")
+            )
+            case = Case(image, lesion, code, similarity=float(likeness[i]))
             found.setdefault(case.lesion_id, case)
         return list(found.values())
 
@@ -153,6 +155,6 @@ def reduce(offsets: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return projected / np.maximum(np.linalg.norm(projected, axis=-1, keepdims=True), 1e-9)
 
 
-def combined(standard: dict):
+def combined(standard: Mapping[str, float | np.ndarray]) -> np.ndarray:
     """Return one score of standardised distances: unlike on both counts, or bare skin."""
     return np.maximum(standard["features"] + standard["appearance"], SKIN_WEIGHT * standard["skin"])
