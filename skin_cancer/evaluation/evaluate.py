@@ -6,9 +6,7 @@ prints the measures. With `--save` it also writes them into the bundle and its c
 """
 
 import argparse
-import dataclasses
-import json
-import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +16,10 @@ from tqdm.auto import tqdm
 from skin_cancer import priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
-from skin_cancer.evaluation import metrics, out_of_distribution
+from skin_cancer.evaluation import metrics, out_of_distribution, record
 from skin_cancer.evaluation.distortions import DISTORTIONS
 from skin_cancer.images import artefacts, lesion
-from skin_cancer.model import bundle, bundle_writer, card
+from skin_cancer.model import bundle, card
 from skin_cancer.model.classifier import MAX_VIEWS, Classifier, Prediction
 from skin_cancer.model.uncertainty import UNFAMILIAR
 from skin_cancer.training.config import divide, read_as_divided
@@ -30,16 +28,17 @@ TEST = "test"
 NEIGHBOURS = 20
 STRANGERS = 200
 AGES, AGE_BANDS = (-1, 30, 50, 70, 200), ("0-30", "31-50", "51-70", "71-")
-HOLDOUT = "HAM10000, holdout"
-SOURCES_STUDY, SOURCES_MEAN = "Stage sources", "mean of the sources"
-NEEDED = (0.80, 0.82, 0.94, 0.70, 0.85)
-AIMS = (0.86, 0.88, 0.97, 0.80, 0.92)
+Data = str | Path | list[Path]
+Distortion = Callable[[np.ndarray], np.ndarray]
 DATA_HELP = "dataset folder, or sample; without it ISIC_DATA_DIR"
 PART_HELP = "holdout, the validation fold, or test for the official test set of ISIC 2018"
 
 
 def predict(
-    classifier: Classifier, table: pd.DataFrame, views: int = 1, distortion=None
+    classifier: Classifier,
+    table: pd.DataFrame,
+    views: int = 1,
+    distortion: Distortion | None = None,
 ) -> list[Prediction]:
     """Classify the images of a table under the balanced prior.
 
@@ -65,7 +64,10 @@ def as_array(predictions: list[Prediction]) -> np.ndarray:
 
 
 def predict_table(
-    classifier: Classifier, table: pd.DataFrame, views: int = 1, distortion=None
+    classifier: Classifier,
+    table: pd.DataFrame,
+    views: int = 1,
+    distortion: Distortion | None = None,
 ) -> np.ndarray:
     """Return the probabilities that `predict` gives: float64 (images, diagnoses)."""
     return as_array(predict(classifier, table, views, distortion))
@@ -188,11 +190,11 @@ def robustness(
     return pd.DataFrame(rows).T.rename_axis("distortion")
 
 
-def read_part(data, part: str, training: dict) -> pd.DataFrame:
+def read_part(data: Data, part: str, training: dict) -> pd.DataFrame:
     """Return the images of a dataset that a network may be measured on.
 
     Args:
-        data: the dataset's folder.
+        data: the dataset's folder, or those of several that are one.
         part: `test` for the official test set of ISIC 2018 Task 3, `holdout`, or the number of
             the fold that the network was not trained on.
         training: as in the description of the network's bundle.
@@ -238,12 +240,18 @@ def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:
     return parts[part]
 
 
-def evaluate(folder, data, part: str = "holdout", views: int = 1, graph: str | None = None) -> dict:
+def evaluate(
+    folder: str | Path,
+    data: Data,
+    part: str = "holdout",
+    views: int = 1,
+    graph: str | None = None,
+) -> dict:
     """Measure a bundle on images that it was not trained on.
 
     Args:
         folder: the bundle's folder.
-        data: the dataset's folder.
+        data: the dataset's folder, or those of several that are one.
         part: as in `read_part`.
         views: 1 to 8 views an image.
         graph: `float` or `int8`; the bundle's default if None.
@@ -286,131 +294,7 @@ def how_measured(
     return {"title": title, "command": command, "views": views, "graph": graph}
 
 
-def save(folder, measured: dict) -> None:
-    """Write measures into a bundle and its card; those of the same title are replaced.
-
-    Args:
-        folder: the bundle's folder.
-        measured: as `evaluate` returns it.
-
-    Raises:
-        BundleError: the bundle is damaged or cannot be written.
-    """
-    description = bundle.read(folder)
-    kept = description.metrics.get(measured["title"], {})
-    more = {name: kept.get(name, {}) for name in ("thresholds", "tables", "figures")}
-    _write_metrics(folder, description, measured["title"], more | measured)
-
-
-def measured_thresholds(points: pd.DataFrame, command: str) -> dict:
-    """Return what thresholds found, as it is kept in a bundle.
-
-    Args:
-        points: as `metrics.at_thresholds` returns them.
-        command: what measured them.
-    """
-    return bundle.measured_thresholds(points.reset_index().to_dict("records"), command)
-
-
-def illustrate(
-    folder,
-    title: str,
-    command: str,
-    tables: dict[str, pd.DataFrame],
-    figures: dict[str, bytes],
-) -> None:
-    """Add tables and figures to the measures of a title in a bundle and its card.
-
-    Args:
-        folder: the bundle's folder.
-        title: of the measures, as `how_measured` gives it.
-        command: what made them.
-        tables: caption to table; those of the same caption are replaced.
-        figures: caption to PNG file, likewise; none may show an image of a dataset.
-
-    Raises:
-        BundleError: the bundle is damaged, cannot be written, or has no measures of that title.
-    """
-    description = bundle.read(folder)
-    if title not in description.metrics:
-        raise BundleError(
-            f"{folder} has no measures of {title}. Save them first: -p save True in notebook 4."
-        )
-    kept = description.metrics[title]
-    files = {_file_name(title, caption): caption for caption in figures}
-    measured = {
-        **kept,
-        "tables": kept.get("tables", {})
-        | {caption: _plain(table, command) for caption, table in tables.items()},
-        "figures": kept.get("figures", {})
-        | {name: {"caption": caption, "command": command} for name, caption in files.items()},
-    }
-    drawn = {name: figures[caption] for name, caption in files.items()}
-    _write_metrics(folder, description, title, measured, drawn)
-
-
-def add_study(folder, caption: str, table: pd.DataFrame, command: str) -> None:
-    """Add a table of compared trainings to a bundle and its card; one of its caption is replaced.
-
-    Args:
-        folder: the bundle's folder.
-        caption: of the table.
-        table: with an index of a name.
-        command: what made it.
-
-    Raises:
-        BundleError: the bundle is damaged or cannot be written.
-    """
-    description = bundle.read(folder)
-    studies = {**description.studies, caption: _plain(table, command)}
-    bundle_writer.write(folder, dataclasses.replace(description, studies=studies), folder)
-
-
-def against_aims(description: bundle.Description) -> pd.DataFrame:
-    """Compare what a bundle's card holds of HAM10000 with what the project wants to reach.
-
-    Returns:
-        One row a figure: `value` with its interval, or `not measured`; what is `needed`; the `aim`.
-    """
-    one, eight = (description.metrics.get(f"{HOLDOUT}{views}", {}) for views in ("", ", 8 views"))
-    sources = description.studies.get(SOURCES_STUDY, {"rows": []})["rows"]
-    found = {
-        "balanced accuracy, one view": one.get("measures", {}).get("balanced accuracy"),
-        "balanced accuracy, eight views": eight.get("measures", {}).get("balanced accuracy"),
-        "malignant or precursor against benign, ROC AUC, training prior": one.get(
-            "measures", {}
-        ).get(f"{metrics.MALIGNANT_AREA}, training prior"),
-        "melanoma recall, one view": one.get("classes", {}).get("MEL", {}).get("recall"),
-    }
-    values = [card.interval(value) if value else "not measured" for value in found.values()]
-    means = (card.cell(row[-1]) for row in sources if row[0] == SOURCES_MEAN)
-    values.append(next(means, "not measured"))
-    names = [*found, "a source left out: melanoma against nevus, ROC AUC, mean of the sources"]
-    return pd.DataFrame(
-        {"value": values, "needed": NEEDED, "aim": AIMS}, index=pd.Index(names, name="holdout")
-    )
-
-
-def _write_metrics(folder, description, title, measured, figures=None):
-    metrics = {**description.metrics, title: measured}
-    bundle_writer.write(folder, dataclasses.replace(description, metrics=metrics), folder, figures)
-
-
-def _plain(table, command):
-    """Return a table with typed cells, fit for JSON."""
-    table = table.reset_index()
-    return {
-        "columns": [str(name) for name in table],
-        "rows": json.loads(table.to_json(orient="values", double_precision=15)),
-        "command": command,
-    }
-
-
-def _file_name(title, caption):
-    return re.sub(r"\W+", "_", f"{title} {caption}").lower() + ".png"
-
-
-def main():
+def main() -> None:
     """Measure from the shell."""
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.evaluation", description=__doc__.split("\n")[0]
@@ -427,6 +311,6 @@ def main():
         measured = evaluate(given.bundle, data, given.part, given.views, given.graph)
         print(card.result(measured["title"], measured))
         if given.save:
-            save(given.bundle, measured)
+            record.save(given.bundle, measured)
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from skin_cancer.data import dataset, splits
 from skin_cancer.errors import SkinCancerError, TrainingError
-from skin_cancer.evaluation import evaluate, metrics
+from skin_cancer.evaluation import metrics, record
 from skin_cancer.images import cleaning, lesion
 from skin_cancer.model import bundle, card
 from skin_cancer.scale import publish, runs
@@ -304,7 +304,7 @@ def shown(table: pd.DataFrame, stage: str) -> pd.DataFrame:
     """
     table = table.dropna(axis=1, how="all")
     if stage == "sources" and len(table) == len(STAGES[stage]):
-        table.loc[evaluate.SOURCES_MEAN] = table.map(lambda cell: cell["value"]).mean()
+        table.loc["mean of the sources"] = table.map(lambda cell: cell["value"]).mean()
     return table
 
 
@@ -353,7 +353,7 @@ def _run_stage(given, data):
     print(table.map(card.cell).to_string())
     if given.save:
         shell = f"python -m skin_cancer.scale.recipes {given.stage}"
-        evaluate.add_study(given.save, f"Stage {given.stage}", table, shell)
+        record.add_study(given.save, f"Stage {given.stage}", table, shell)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from skin_cancer import Classifier, priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.errors import BundleError, DatasetError
-from skin_cancer.evaluation import evaluate, metrics, out_of_distribution
+from skin_cancer.evaluation import evaluate, metrics, out_of_distribution, record
 from skin_cancer.evaluation.distortions import DISTORTIONS
 from skin_cancer.evaluation.evaluate import choose_part
 from skin_cancer.evaluation.metrics import measure
@@ -298,26 +298,18 @@ def test_the_int8_graph_is_compared_with_the_float_one(ham10000, tiny_run, tmp_p
     named = {"title", "command"}
     assert all(measured[2][name] == measured[0][name] for name in measured[0].keys() - named)
     assert [one["title"].endswith(" graph") for one in measured] == [True, True, False]
-    evaluate.save(folder, measured[1])
+    record.save(folder, measured[1])
     assert "Against the float graph, paired" in (folder / bundle.CARD).read_text()
 
 
-def test_a_card_is_compared_with_the_aims(tiny_run, tmp_path):
+def test_a_study_is_in_the_card(tiny_run, tmp_path):
     folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
-    nothing = evaluate.against_aims(bundle.read(folder))
-    assert (nothing["needed"] < nothing["aim"]).all()
-    measured = measure(*answers()[:2], CODES)
-    extra = {"graph": "float", "views": 1, "command": "COMMAND"}
-    evaluate.save(folder, {**measured, **extra, "title": "HAM10000, holdout"})
     rows = pd.DataFrame({"melanoma against nevus": ["0.7 (0.6 to 0.8)", "0.81"]})
-    rows.index = pd.Index(["one source", evaluate.SOURCES_MEAN], name="training")
-    evaluate.add_study(folder, evaluate.SOURCES_STUDY, rows, "COMMAND")
-    found = evaluate.against_aims(bundle.read(folder))["value"].tolist()
-    assert found[0].startswith(f"{balanced(measured)['value']:.3f} (")
-    assert found[1] == "not measured"
-    assert found[3].startswith(f"{measured['classes']['MEL']['recall']['value']:.3f}")
-    assert found[4] == "0.81"
-    assert "Stage sources" in (folder / bundle.CARD).read_text()
+    rows.index = pd.Index(["one source", "mean of the sources"], name="training")
+    record.add_study(folder, "Stage sources", rows, "COMMAND")
+    text = (folder / bundle.CARD).read_text()
+    assert "By `COMMAND`:\n\nStage sources:\n\n| training |" in text
+    assert "\n| mean of the sources | 0.81 |\n" in text
 
 
 def test_strangers_of_every_kind_are_pictures_and_the_same_twice(ham10000, sample):

@@ -16,7 +16,7 @@ from pictures import lesion
 
 from skin_cancer import priors
 from skin_cancer.errors import BundleError
-from skin_cancer.evaluation import evaluate, explanation
+from skin_cancer.evaluation import explanation, record
 from skin_cancer.images.squares import centre_square
 from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.model.classifier import Classifier
@@ -116,8 +116,8 @@ def test_tables_and_figures_are_kept_checked_and_shown_in_the_card(copy):
     title = "HAM10000, holdout"
     table = pd.DataFrame({"sex": ["female"], "recall": [0.5]}).set_index("sex")
     for png in (b"old", b"new"):
-        evaluate.illustrate(copy, title, "COMMAND", {"By someone": table}, {"a curve": png})
-    evaluate.save(copy, {**bundle.read(copy).metrics[title], "title": title})
+        record.illustrate(copy, title, "COMMAND", {"By someone": table}, {"a curve": png})
+    record.save(copy, {**bundle.read(copy).metrics[title], "title": title})
     card = (copy / bundle.CARD).read_text()
     assert card.count("By `COMMAND`:") == 1
     assert "| sex | recall |\n| --- | --- |\n| female | 0.500 |" in card
@@ -139,9 +139,9 @@ def test_what_thresholds_found_is_kept_as_numbers(copy):
         index=pd.Index([0.95], name="aimed at"),
     )
     title = "HAM10000, holdout"
-    found = {priors.CLINIC: evaluate.measured_thresholds(points, "COMMAND")}
+    found = {priors.CLINIC: record.measured_thresholds(points, "COMMAND")}
     kept = bundle.read(copy).metrics[title]
-    evaluate.save(copy, {**kept, "title": title, "thresholds": found})
+    record.save(copy, {**kept, "title": title, "thresholds": found})
     told = bundle.read(copy).found_at(priors.CLINIC, 0.95)
     assert told["images"] == kept["images"]
     assert told["sensitivity"] == {"value": 0.9, "low": 0.8, "high": 1.0}
@@ -206,7 +206,7 @@ def test_a_bundle_of_the_schema_before_is_brought_up_by_a_command_and_keeps_its_
 
 def test_nothing_is_added_to_measures_that_are_not_there(copy):
     with pytest.raises(BundleError, match="no measures of ISIC 2018, test"):
-        evaluate.illustrate(copy, "ISIC 2018, test", "COMMAND", {}, {})
+        record.illustrate(copy, "ISIC 2018, test", "COMMAND", {}, {})
 
 
 def test_a_failed_write_keeps_the_old_bundle(copy, tmp_path):

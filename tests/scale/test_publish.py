@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from skin_cancer.evaluation import evaluate
+from skin_cancer.evaluation import evaluate, record
 from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.model.classifier import Classifier
 from skin_cancer.scale import publish
@@ -49,12 +49,12 @@ def test_doubt_is_fitted_for_the_graph_that_becomes_the_default(monkeypatch, gra
 
 
 def test_what_ships_carries_the_figures_of_its_twin(networks, tmp_path):
-    measures = bundle.read(bundle.DEFAULT_BUNDLE).metrics[evaluate.HOLDOUT]
+    measures = bundle.read(bundle.DEFAULT_BUNDLE).metrics["HAM10000, holdout"]
     plain = {k: v for k, v in measures.items() if k not in ("network", "tables", "figures")}
     twin, _ = networks
-    evaluate.save(twin, {**plain, "title": "a part"})
-    evaluate.illustrate(twin, "a part", "COMMAND", {}, {"a curve": b"png"})
-    evaluate.add_study(twin, "Stage x", pd.DataFrame({"a": [1]}), "COMMAND")
+    record.save(twin, {**plain, "title": "a part"})
+    record.illustrate(twin, "a part", "COMMAND", {}, {"a curve": b"png"})
+    record.add_study(twin, "Stage x", pd.DataFrame({"a": [1]}), "COMMAND")
 
     publish.publish(*networks, tmp_path / "models")
     ours, theirs = (
