@@ -204,6 +204,8 @@ def read_part(data: Data, part: str, training: dict) -> pd.DataFrame:
             trained on it.
     """
     if part == TEST:
+        if isinstance(data, list):
+            raise DatasetError("The official test set lies in one folder. Name that folder alone.")
         return dataset.read_test(data)
     return choose_part(read_as_divided(data, training), part, training)
 

@@ -72,7 +72,7 @@ def pictures(table: pd.DataFrame, count: int, seed: int = 0) -> dict[str, list[n
 
 def _photographs():
     """Whole photographs: uint8 RGB or grey."""
-    portrait = np.asarray(Image.open(cbook.get_sample_data("grace_hopper.jpg")))
+    portrait = np.asarray(Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
     return [
         *(getattr(skimage.data, name)() for name in PHOTOGRAPHS),
         *load_sample_images().images,

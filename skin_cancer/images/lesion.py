@@ -210,10 +210,10 @@ def _asymmetry(mask):
 def _uncovered(points, axis):
     """Share of the lesion, drawn on a coarse grid, that its mirror image does not cover."""
     side = 200
-    grid = np.zeros((side, side), np.uint8)
+    drawn = np.zeros((side, side), np.uint8)
     rows, columns = (points + side / 2).astype(int)
-    grid[rows, columns] = 1
-    grid = cv2.morphologyEx(grid, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    drawn[rows, columns] = 1
+    grid = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
     mirrored = np.roll(np.flip(grid, axis), 1, axis)
     return 1 - (grid & mirrored).sum() / grid.sum()
 

@@ -117,7 +117,7 @@ class Prediction:
         """
         if self.error:
             raise ImageError(self.error)
-        return max(self.probabilities, key=self.probabilities.get)
+        return max(self.probabilities, key=lambda code: self.probabilities[code])
 
     @property
     def malignancy(self) -> float:
@@ -172,7 +172,7 @@ class Prediction:
         """
         if self.error:
             raise ImageError(self.error)
-        if self.doubt is None:
+        if self.doubt is None or self.features is None:
             raise BundleError(
                 "This bundle has no confirmed cases: "
                 "python -m skin_cancer.training.calibration adds them."
@@ -190,7 +190,7 @@ class Prediction:
             return {}
         return dict(zip(self.probabilities, _heatmaps(self.maps, self.size), strict=True))
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.error:
             return f"No prediction: {self.error}"
         found = BY_CODE[self.diagnosis]

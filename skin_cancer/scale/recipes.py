@@ -166,7 +166,7 @@ def _run_in_order(trainings, planned, jobs):
     """Run each training after those that it goes on from, unless one of these fails."""
     order = TopologicalSorter({n: o.get("start_weights", ()) for n, o in trainings.items()})
     order.prepare()
-    errors = {}
+    errors: dict[Path, str] = {}
     with ThreadPoolExecutor(jobs) as executor:
         while ready := order.get_ready():
             wave = [planned[name] for name in ready]
@@ -281,7 +281,8 @@ def compare(trainings: Trainings, output: str | Path, table: pd.DataFrame) -> pd
 
 def _predictions(trainings, output):
     """Return name to (what was left out, predictions of it), all folds together included."""
-    found, levers = {}, {}
+    found: dict[str, tuple] = {}
+    levers: dict[str, list] = {}
     for name, options in trainings.items():
         path = folder(output, name) / PREDICTIONS
         if not path.exists():

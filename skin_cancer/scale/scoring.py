@@ -320,7 +320,9 @@ def _keep_memory():
 
     Dask tells its workers to give all of it back at once, which takes a fifth of a picture's time.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_TRIM_THRESHOLD, 1 << 28)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 25)
@@ -344,7 +346,7 @@ def _may_come(content):
 
 
 def _fetched_once(addresses):
-    found = {}
+    found: dict[str, bytes | Exception] = {}
     for _, group in itertools.groupby(addresses, get_protocol):
         names = list(group)
         files, _ = fsspec.url_to_fs(names[0])

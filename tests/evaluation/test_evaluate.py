@@ -357,3 +357,8 @@ def test_a_bundle_without_doubt_says_how_to_add_it():
     plain = dataclasses.replace(bundle.read(bundle.DEFAULT_BUNDLE), doubt={})
     with pytest.raises(BundleError, match=r"skin_cancer\.training\.calibration"):
         evaluate.doubt_of(plain)
+
+
+def test_the_official_test_set_is_one_folder(sample):
+    with pytest.raises(DatasetError, match="Name that folder alone"):
+        evaluate.read_part([sample, sample], "test", {})
