@@ -10,9 +10,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PAGE := $(wildcard skin_cancer/voila/share/jupyter/voila/templates/skin_cancer/*)
 DONE := $(patsubst locks/%.txt,$(VENV)/%.done,$(filter-out locks/environment.txt,$(wildcard locks/*.txt)))
+PARALLEL := --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help app lab notebooks outputs recipe test stress lint lock clean
+.PHONY: help app lab notebooks outputs recipe test slow stress lint lock clean
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -41,11 +42,14 @@ recipe: $(VENV)/notebooks.done  ## Compare recipes, then train by the one found 
 		$(BIN)/python -m skin_cancer.scale.recipes $$stage --data "$(DATA)" --jobs $(JOBS) || exit 1; \
 	done
 
-test: $(VENV)/test.done  ## Run all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/test.done  ## Run all tests but the slow ones (JOBS=2 at once)
+	$(BIN)/python -m pytest $(PARALLEL)
+
+slow: $(VENV)/test.done  ## Run the slow ones: several devices, killed trainings, a full disk
+	$(BIN)/python -m pytest $(PARALLEL) -m slow tests
 
 stress: $(VENV)/test.done  ## Try for half an hour to break it, and say what held
-	$(BIN)/python -m pytest -m stress --stress
+	$(BIN)/python -m pytest -m "stress or slow" --stress tests
 
 lint: $(VENV)/test.done  ## Check style, formatting, imports, types and notebooks
 	$(BIN)/ruff check .

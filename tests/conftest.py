@@ -28,6 +28,16 @@ from skin_cancer.data import dataset
 from skin_cancer.data.archives import HAM10000, ISIC_2019_TRAINING, MILK10K
 
 ROOT = Path(__file__).resolve().parent.parent
+# What takes a minute or more, so that at the end there is little left to wait for.
+LONGEST = (
+    "06_benchmarks.ipynb",
+    "05_explainability.ipynb",
+    "03_training.ipynb",
+    "test_page.py",
+    "test_recipes.py",
+    "test_notebooks.py",
+    "test_train.py",
+)
 # Before a command: root may then read and write no more than the permissions say.
 DROP = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 UNPRIVILEGED = DROP if os.geteuid() == 0 else []
@@ -35,6 +45,12 @@ UNPRIVILEGED = DROP if os.geteuid() == 0 else []
 
 def pytest_addoption(parser):
     parser.addoption("--stress", action="store_true", help="as long as make stress")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files: each is run by one worker, in its order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 class Tally:
@@ -90,6 +106,15 @@ def ham10000(tmp_path_factory):
 def sample():
     """The folder of the synthetic sample."""
     return dataset.data_folder("sample")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The page, served to all tests that leave the server alive."""
+    from server import Server  # not at the top: few tests need it
+
+    with Server(tmp_path_factory.mktemp("voila")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

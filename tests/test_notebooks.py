@@ -9,7 +9,9 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
+from papermill.cli import papermill as papermill_command
 from pictures import write_isic2019
 
 from skin_cancer import Classifier
@@ -19,7 +21,19 @@ from skin_cancer.model import bundle
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEADINGS = ["Imports", "Parameters", "Summary", "What's next"]
 TABLE = ["Reads", "Writes", "Takes", "Needs"]
-TINY = {"image_size": 64, "first_image_size": 64, "epochs": 1, "seed": 5}
+SMALL = {"image_size": 64, "first_image_size": 64, "epochs": 1, "seed": 5}
+SMALL["start_weights"] = "random"
+# What a kernel runs before the notebook.
+ONE_STAGE = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+import tiny
+tiny.shrink()
+"""
+FEW_RESAMPLES = """
+from skin_cancer.evaluation import metrics
+metrics.RESAMPLES = 200
+"""
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -112,20 +126,28 @@ def test_readme_has_every_notebook_in_its_table():
     ]
 
 
-def run(name, folder, **parameters):
-    """Run a notebook by papermill and return the folder that it wrote to."""
+def run(name, folder, before="", **parameters):
+    """Run a notebook by papermill, code before it, and return the folder that it wrote to."""
     (source,) = (path for path in NOTEBOOKS if path.stem.endswith(name))
-    folder.mkdir(parents=True, exist_ok=True)
+    startup = folder / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True, exist_ok=True)
+    (startup / "before.py").write_text(before)
     target = folder / source.name
     parameters = {**parameters, "output": str(folder)}
-    papermill.execute_notebook(source, target, parameters, progress_bar=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("IPYTHONDIR", str(folder / "ipython"))
+        papermill.execute_notebook(source, target, parameters, progress_bar=False)
     return folder
+
+
+def train(folder):
+    return run("training", folder, ONE_STAGE, **SMALL)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The output folder of a training of another size, seed and length than the default."""
-    return run("training", tmp_path_factory.mktemp("trained"), **TINY)
+    return train(tmp_path_factory.mktemp("trained"))
 
 
 def test_a_trained_bundle_is_taken_by_classifier_and_app(trained, picture):
@@ -154,7 +176,7 @@ def test_an_archive_is_scored_by_papermill(tmp_path, picture):
 
 
 def test_two_runs_of_one_seed_give_the_same_weights(trained, tmp_path):
-    again = run("training", tmp_path, **TINY)
+    again = train(tmp_path)
     for name in bundle.GRAPHS.values():
         ours, theirs = (folder / "bundle" / name for folder in (again, trained))
         assert ours.read_bytes() == theirs.read_bytes()
@@ -162,7 +184,8 @@ def test_two_runs_of_one_seed_give_the_same_weights(trained, tmp_path):
 
 @pytest.mark.parametrize("part", ["holdout", 0, "test"])
 def test_a_trained_bundle_can_be_measured(trained, tmp_path, part):
-    output = run("evaluation", tmp_path, bundle=str(trained / "bundle"), part=part, save=True)
+    given = {"bundle": str(trained / "bundle"), "part": part, "distorted": 2, "save": True}
+    output = run("evaluation", tmp_path, FEW_RESAMPLES, **given)
     metrics = json.loads((output / "metrics.json").read_text())
     words = "fold 0" if part == 0 else part
     assert metrics["title"] == f"synthetic sample, {words}"
@@ -208,9 +231,8 @@ def test_a_wrong_parameter_stops_the_training_and_is_named(tmp_path, name, value
 
 
 def test_help_shows_type_and_meaning_of_each_parameter():
-    command = [Path(sys.executable).with_name("papermill"), "--help-notebook"]
     for path in NOTEBOOKS:
-        shown = subprocess.run([*command, path], capture_output=True, text=True, check=True).stdout
+        shown = CliRunner().invoke(papermill_command, ["--help-notebook", str(path)]).output
         parameters = code_cells(nbformat.read(path, as_version=4))[1].source.splitlines()
         for line in parameters:
             name, kind, meaning = re.match(r"(\w+): (\S+) = .+?# (.+)", line).groups()

@@ -6,10 +6,10 @@
 import json
 import sys
 from contextlib import contextmanager
+from unittest import mock
 
 import keras
 import numpy as np
-import pytest
 from conftest import call
 
 from skin_cancer.training import network, start
@@ -20,12 +20,19 @@ OPTIONS = ("--image-size=64", "--first-image-size=64", "--batch-size=16")
 COMMAND = (sys.executable, "tests/tiny.py")
 
 
+def shrink():
+    """From now on let `build_network` build EfficientNet-Lites of one stage."""
+    network.LITE_STAGES = STAGES
+    start.START_WEIGHTS["imagenet"] = None  # there are none for one stage
+
+
 @contextmanager
 def backbone():
-    """Within it `build_network` builds EfficientNet-Lites of one stage."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(network, "LITE_STAGES", STAGES)
-        patched.setitem(start.START_WEIGHTS, "imagenet", None)  # there are none for one stage
+    """Let it build them for as long."""
+    with (
+        mock.patch.object(network, "LITE_STAGES", STAGES),
+        mock.patch.dict(start.START_WEIGHTS, imagenet=None),
+    ):
         yield
 
 
@@ -46,5 +53,5 @@ def checkpoint(output):
 if __name__ == "__main__":
     from skin_cancer.training.train import main
 
-    with backbone():
-        main()
+    shrink()
+    main()

@@ -45,12 +45,6 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("voila")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def browser():
     assert CHROMIUM, "CI needs Chromium"
     from playwright.sync_api import sync_playwright
@@ -63,10 +57,13 @@ def browser():
 
 @pytest.fixture
 def visit(server, browser):
-    """Open the page as a new visitor, who asks no other host and whose page has no error."""
+    """Open the page as a new visitor, who asks no other host and whose page has no error.
+
+    With `clock` the test can let the page's time pass by `tab.clock`.
+    """
 
     @contextmanager
-    def opened(**options):
+    def opened(clock=False, **options):
         context = browser.new_context(**{"viewport": WIDE, **options})
         tab = context.new_page()
         asked, errors = [], []
@@ -74,6 +71,8 @@ def visit(server, browser):
         tab.on("websocket", lambda opened: asked.append(opened.url))
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.on("filechooser", lambda _chooser: None)  # from now on, not when the first is awaited
+        if clock:
+            tab.clock.install()
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
         yield tab
@@ -500,16 +499,16 @@ def test_the_kernel_is_gone_when_the_tab_closes(visit, server):
 
 
 def test_a_tab_that_dies_leaves_no_kernel(browser, tmp_path):
-    quick = "--MappingKernelManager.cull_idle_timeout=2", "--MappingKernelManager.cull_interval=1"
+    quick = "--MappingKernelManager.cull_idle_timeout=1", "--MappingKernelManager.cull_interval=1"
     with Server(tmp_path, *quick) as server:
         tab = browser.new_page()
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
-        time.sleep(6)  # idle, but there
+        time.sleep(4)  # idle, but there
         assert len(server.kernels()) == 2
         tab.close()  # without a word to the page
         wait_for(lambda: len(server.kernels()) == 1)
-        time.sleep(4)  # what waits for the next visitor is not idle
+        time.sleep(3)  # what waits for the next visitor is not idle
         waiting = server.waiting()
         waiting.kill()
         wait_for(lambda: server.kernels() not in ([], [waiting]))
@@ -581,8 +580,7 @@ def test_a_file_of_60_mb_is_refused_without_being_sent(tab, picture, tmp_path):
 
 
 def test_a_kernel_that_is_gone_is_said(visit, server, picture):
-    with visit() as tab:
-        tab.clock.install()
+    with visit(clock=True) as tab:
         for kernel in server.kernels():
             kernel.suspend()
         choose(tab, ("lesion.jpg", picture), ("two.jpg", picture))
@@ -595,6 +593,7 @@ def test_a_kernel_that_is_gone_is_said(visit, server, picture):
         screenshot(tab, "kernel_gone")
         for kernel in server.kernels():
             kernel.resume()
+        tab.clock.run_for(11_000)
         alert.wait_for(state="hidden")
         for name in ("lesion.jpg", "two.jpg"):  # nothing that was on its way is lost
             tab.get_by_role("button", name=f"Open {name}").wait_for()
@@ -602,35 +601,36 @@ def test_a_kernel_that_is_gone_is_said(visit, server, picture):
 
 def test_a_kernel_that_is_killed_is_said_without_an_upload(visit, server):
     mine = server.waiting()
-    with visit() as tab:
+    with visit(clock=True) as tab:
         mine.kill()
-        tab.get_by_role("alert").filter(has_text="does not answer").wait_for(timeout=40_000)
+        tab.clock.run_for(30_000)
+        tab.get_by_role("alert").filter(has_text="does not answer").wait_for()
         tab.get_by_role("button", name="Reload the page").click()
         tab.get_by_role("button", name="Try an example").click()
         answer_for(tab, "a drawing, no patient")
 
 
-@pytest.mark.parametrize(("acts", "seconds"), [(True, 2), (False, 5)], ids=["acts", "waits"])
+@pytest.mark.parametrize(("acts", "seconds"), [(True, 1), (False, 2)], ids=["acts", "waits"])
 def test_a_server_that_is_gone_is_said_once_and_what_was_read_is_saved(
     browser, tmp_path, acts, seconds
 ):
     names = [f"{i}.jpg" for i in range(3)]
     with Server(tmp_path) as server:
         tab = browser.new_page(viewport={"width": 1366, "height": 768})
+        tab.clock.install()
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
         choose(tab, *[(name, encoded(lesion(seed=i))) for i, name in enumerate(names)])
         tab.get_by_role("button", name="Open 2.jpg").wait_for()
         tab.evaluate(WATCH_ALERTS)
         tab.keyboard.press("End")
-        tab.wait_for_timeout(2_000)
+        tab.clock.run_for(2_000)
         server.process.kill()
-    start = time.monotonic()
     if acts:
         tab.mouse.click(1, 300)
+    tab.clock.run_for(1_000 * seconds)
     alert = tab.get_by_role("alert").filter(has_text="does not answer")
     alert.wait_for(timeout=10_000)
-    assert time.monotonic() - start < seconds
     assert is_in_the_window(tab, alert)
     screenshot(tab, "server_gone")
     for name in names:
@@ -640,7 +640,7 @@ def test_a_server_that_is_gone_is_said_once_and_what_was_read_is_saved(
             assert name in report.inner_text("main")
             assert report.get_by_role("heading", level=2).inner_text() == heading
             assert report.evaluate(SAME_IMAGES) == [450]
-        tab.wait_for_timeout(1_000)  # a report's name has the second in it
+        tab.clock.run_for(1_000)  # a report's name has the second in it
     table = save(tab, "Save the table", tmp_path).read_text(encoding="utf-8-sig")
     assert all(name in table for name in names)
     for control in ("Prevalence", "Remove all pictures"):

@@ -51,8 +51,8 @@ import tiny
 from skin_cancer.training import train
 
 del sys.argv[1]
-with tiny.backbone():
-    train.main()
+tiny.shrink()
+train.main()
 """
 ONE_EPOCH = (*tiny.OPTIONS, "--epochs=1", "--fold=2")
 FROZEN = (*ONE_EPOCH, "--normalisation=frozen", "--learning-rate=3e-3", "--no-bundle")
