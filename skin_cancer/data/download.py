@@ -14,7 +14,7 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
-from skin_cancer.data.attribution import HAM10000_DOI
+from skin_cancer.data.credits import HAM10000_DOI
 from skin_cancer.errors import DatasetError, SkinCancerError
 
 SERVERS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from skin_cancer import priors
-from skin_cancer.data import attribution
+from skin_cancer.data import credits
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.model.bundle import Description
 
@@ -61,7 +61,7 @@ def model_card(description: Description) -> str:
         diagnoses=BY_CODE,
         default_prior=priors.DEFAULT,
         datasets=datasets,
-        source=attribution.joined(datasets),
+        source=credits.joined(datasets),
         recipe=training["recipe"],
         first_recipe=next(run.recipe for run in runs if not run.starts),
         provenance=provenance,

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from skin_cancer import priors
-from skin_cancer.data import attribution
+from skin_cancer.data import credits
 from skin_cancer.model import bundle, card
 
 SECTIONS = [
@@ -166,7 +166,7 @@ def test_several_datasets_are_said_together(shipped):
     text = plain(written(shipped, training=training))
     for name in ("Tschandl", "ISIC 2019 (HAM10000, BCN20000 and MSK", "MILK study team"):
         assert name in text
-    assert text.count(attribution.USES) == 1
+    assert text.count(credits.USES) == 1
     assert "30 % of those of MILK10k" in text
     assert "MILK10k" not in plain(written(shipped))
 
