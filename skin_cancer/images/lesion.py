@@ -28,7 +28,7 @@ TONES = {
     "dark": -90,
 }
 SKIN_SHARE, SKIN_LUMA = 0.4, 110  # of a corner's side in the height; of skin in light
-SEARCH_HEIGHT = 112  # pixels; a finer copy gives no better overlap with masks drawn by hand
+SEARCH_HEIGHT = 128  # pixels; a finer copy gives no better overlap with masks drawn by hand
 MEASURES = ("asymmetry", "border irregularity", "colours", "relative diameter")
 
 
