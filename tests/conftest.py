@@ -30,13 +30,17 @@ from skin_cancer.data.archives import HAM10000, ISIC_2019_TRAINING, MILK10K
 ROOT = Path(__file__).resolve().parent.parent
 # What takes a minute or more, so that at the end there is little left to wait for.
 LONGEST = (
-    "06_benchmarks.ipynb",
-    "05_explainability.ipynb",
-    "03_training.ipynb",
-    "test_page.py",
     "test_recipes.py",
     "test_notebooks.py",
     "test_train.py",
+    "test_page.py",
+    "06_benchmarks.ipynb",
+    "04_evaluation.ipynb",
+    "test_attacks.py",
+    "test_fuzz.py",
+    "05_explainability.ipynb",
+    "03_training.ipynb",
+    "test_benchmarks.py",
 )
 # Before a command: root may then read and write no more than the permissions say.
 DROP = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
@@ -106,15 +110,6 @@ def ham10000(tmp_path_factory):
 def sample():
     """The folder of the synthetic sample."""
     return dataset.data_folder("sample")
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """The page, served to all tests that leave the server alive."""
-    from server import Server  # not at the top: few tests need it
-
-    with Server(tmp_path_factory.mktemp("voila")) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ class KeepState(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Copy the state: `fit` still changes the variables."""
         self.state = [
-            np.array(keras.ops.convert_to_numpy(variable)) for variable in _variables(self.model)
+            np.array(variable.numpy()) for variable in _variables(self.model)
         ]
 
 

@@ -10,7 +10,7 @@ import websocket
 from conftest import ROOT
 from jupyter_server.services.kernels.connection.base import serialize_msg_to_ws_v1
 from pictures import encoded, lesion
-from server import PARTS, Visitor, wait_for
+from server import PARTS, Server, Visitor, wait_for
 
 from skin_cancer import Classifier
 from skin_cancer.app.kernels import PROTOCOL
@@ -68,6 +68,12 @@ LISTINGS = (
     "/metrics",
 )
 VALUES = (None, True, -1, 10**30, 1.5, "", "x" * 100_000, "IPY_MODEL_none", [], [[]], {}, {"a": []})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("voila")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,12 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("voila")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def browser():
     assert CHROMIUM, "CI needs Chromium"
     from playwright.sync_api import sync_playwright

@@ -24,6 +24,12 @@ HOMES = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STAT
 JUPYTER = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("voila")) as server:
+        yield server
+
+
 @pytest.fixture
 def taken():
     """A port that another program listens at."""
@@ -60,7 +66,7 @@ def test_with_auto_a_free_port_is_taken(tmp_path):
 
 
 def test_an_address_that_is_not_of_this_computer_is_said_in_a_sentence():
-    done = call("app.serve", "--ip=203.0.113.1")
+    done = shell("app.serve", "--ip=203.0.113.1")
     assert done.returncode == 1
     assert done.stderr.startswith("The page cannot be served at 203.0.113.1, port 8866: ")
     assert done.stderr.count("\n") == 1
