@@ -23,9 +23,7 @@ class KeepState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Copy the state: `fit` still changes the variables."""
-        self.state = [
-            np.array(variable.numpy()) for variable in _variables(self.model)
-        ]
+        self.state = [np.array(variable.numpy()) for variable in _variables(self.model)]
 
 
 def restore(network: keras.Model, state: list[np.ndarray]) -> None:
