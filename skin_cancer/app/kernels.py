@@ -1,5 +1,7 @@
 """What Voila's server needs beside its settings: how visitors get and reach their kernels."""
 
+import asyncio
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +33,17 @@ class VisitorKernels(AsyncMappingKernelManager):
     async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]  # of a decorator
         """Start a kernel whose output goes to the server's log; return its id."""
         return await super().start_kernel(extra_arguments=ARGUMENTS, **options)
+
+    async def end_all(self) -> None:
+        """End all kernels at once, those that are just starting too.
+
+        Voila's `shutdown_all` waits until they have started, and fails where one has not.
+        """
+        await asyncio.gather(*self._pending_kernels.values(), return_exceptions=True)
+        for task in itertools.chain(*self._pools.values()):
+            task.cancel()
+        ends = [kernel.shutdown_kernel(now=True) for kernel in self._kernels.values()]
+        await asyncio.gather(*ends, return_exceptions=True)
 
     async def cull_kernels(self) -> None:
         """End kernels that nobody has used for `cull_idle_timeout` seconds."""

@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import nbformat
 import traitlets
-from jupyter_core.utils import run_sync
 from nbformat.sign import MemorySignatureStore
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
@@ -71,16 +71,19 @@ class PageServer(Voila):
         HTTPServer(self.app).add_sockets(self.sockets)
         self.ioloop = IOLoop.current()
         self.ioloop.add_callback(self._say_where)
-        try:
-            self.ioloop.start()
-        except KeyboardInterrupt:
-            print()  # the terminal shows ^C
-        finally:
-            self.stop()
+        wake = self.ioloop.asyncio_loop.call_soon_threadsafe  # type: ignore[attr-defined]
+        signal.signal(signal.SIGINT, lambda *_: wake(self._interrupt))
+        self.ioloop.start()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C does not wait for kernels
+        self.stop()
 
     def stop(self) -> None:
         """End all kernels at once, whatever they are at: they keep nothing."""
-        run_sync(self.kernel_manager.shutdown_all)(now=True)
+        self.ioloop.run_sync(self.kernel_manager.end_all)
+
+    def _interrupt(self):
+        print()  # the terminal shows ^C
+        self.ioloop.stop()
 
     async def _say_where(self):
         places = [each.getsockname()[0] for each in self.sockets]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,20 @@ ADDRESS_LINE = r"The page is at http://localhost:\d+ ; stop it with Ctrl-C\.\n"
 PREDICTION_LINE = r"[\d :,-]{23} INFO skin_cancer\.model\.classifier, process \d+: .* ms\n"
 HOMES = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 JUPYTER = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+
+BUSY = """
+import contextlib, sys, time
+from skin_cancer.app import serve
+
+async def busy(self):
+    print("busy", flush=True)
+    with contextlib.suppress(BaseException):
+        time.sleep(1)
+
+serve.PageServer._say_where = busy
+sys.argv.append("--port=auto")
+serve.main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +62,21 @@ def test_the_last_line_is_the_address_and_says_nothing_else(tmp_path, picture):
         assert server.process.wait(20) == 0
         assert re.fullmatch(f"{ADDRESS_LINE}{PREDICTION_LINE}\n", server.log.read_text())
         assert list(server.folder.iterdir()) == []
+
+
+def test_ctrl_c_is_heard_while_a_kernel_starts_and_the_server_is_at_something(tmp_path):
+    """KeyboardInterrupt may be raised anywhere, and be lost in what catches or cannot raise it."""
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = psutil.Popen([sys.executable, "-c", BUSY], cwd=ROOT, stdout=output, stderr=output)
+    wait_for(lambda: "busy" in log.read_text(), 60)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(20) == 0
+        assert log.read_text() == "busy\n\n"
+    finally:
+        with suppress(psutil.NoSuchProcess):  # it has ended
+            process.terminate()
 
 
 def test_a_port_in_use_is_said_in_a_sentence(taken):
