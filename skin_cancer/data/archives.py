@@ -109,7 +109,7 @@ MONET = {
 MILK10K = Layout(
     "MILK10k",
     "MILK10k_Training_GroundTruth",
-    "MILK10k_Training_Input/*/*.jpg",
+    "MILK10k_Training_Input/**/*.jpg",
     "MILK10k_Training_Metadata",
     "MILK10k_Training_Supplement",
     "https://challenge.isic-archive.com/landing/milk10k",

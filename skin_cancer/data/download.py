@@ -1,4 +1,4 @@
-"""Download HAM10000 or ISIC 2019 from the publishers: checked, unpacked, resumed where cut."""
+"""Download the datasets from their publishers: checked, unpacked, resumed where cut."""
 
 import argparse
 import errno
@@ -20,7 +20,9 @@ from skin_cancer.errors import DatasetError, SkinCancerError
 SERVERS = {
     "ham10000": "https://dataverse.harvard.edu",
     "isic2019": "https://isic-challenge-data.s3.amazonaws.com",
+    "milk10k": "https://isic-archive.s3.amazonaws.com",
 }
+FOLDERS = {"isic2019": "2019", "milk10k": "challenges/milk10k"}  # of the servers
 FILES = {
     "ham10000": (
         "HAM10000_metadata.csv",
@@ -35,7 +37,14 @@ FILES = {
         "ISIC_2019_Training_GroundTruth.csv",
         "ISIC_2019_Training_Input.zip",
     ),
+    "milk10k": (
+        "MILK10k_Training_Metadata.csv",
+        "MILK10k_Training_Supplement.csv",
+        "MILK10k_Training_GroundTruth.csv",
+        "MILK10k_Training_Input.zip",
+    ),
 }
+KNOWN = "ham10000, isic2019 or milk10k"
 
 # Harvard Dataverse answers 403 to the user agent of requests. A compressed answer has no ranges.
 HEADERS = {"User-Agent": "skin_cancer", "Accept-Encoding": "identity"}
@@ -58,9 +67,10 @@ def download(name: str, folder: str | Path) -> Path:
     Args:
         name: `ham10000` (about 3 GB, with the official test set of ISIC 2018 task 3; from
             Harvard Dataverse, doi:10.7910/DVN/DBW86T), each file checked against the checksum
-            published there; or `isic2019` (about 9 GB; the training set of the ISIC 2019
-            challenge), for which no checksums are published: the length that the server states
-            and the CRC of every file in the archive are checked.
+            published there; `isic2019` (about 9 GB; the training set of the ISIC 2019 challenge);
+            or `milk10k` (about 350 MB; that of ISIC 2025). For these two no checksums are
+            published: the length that the server states and the CRC of every file in the archive
+            are checked.
         folder: where to; made if absent. While an archive is unpacked it needs twice its size.
 
     Returns:
@@ -71,7 +81,7 @@ def download(name: str, folder: str | Path) -> Path:
             room, or a folder that cannot be written to.
     """
     if name not in FILES:
-        raise DatasetError(f"There is no dataset {name!r} to download; name {' or '.join(FILES)}.")
+        raise DatasetError(f"There is no dataset {name!r} to download; name {KNOWN}.")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,8 +122,12 @@ def _download_missing(name, folder):
         return
     for path in missing:
         shutil.rmtree(_aside(path), ignore_errors=True)
-    list_files = {"ham10000": _list_ham10000, "isic2019": _list_isic2019}[name]
-    files = list_files(SERVERS[name], missing)
+    if name in FOLDERS:
+        files = [
+            _isic_file(f"{SERVERS[name]}/{FOLDERS[name]}/{path.name}", path) for path in missing
+        ]
+    else:
+        files = _list_ham10000(SERVERS[name], missing)
     _check_space(files, folder)
     for file in files:
         _fetch(file)
@@ -159,10 +173,6 @@ def _dataverse_file(server, path, entry):
         # Converted to a table on arrival: the checksum is still that of the original, the size not.
         return _File(path, f"{url}?format=original", None, known_hash)
     return _File(path, url, entry["filesize"], known_hash)
-
-
-def _list_isic2019(server, paths):
-    return [_isic_file(f"{server}/2019/{path.name}", path) for path in paths]
 
 
 def _isic_file(url, path):
@@ -292,7 +302,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.data.download", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("name", help=" or ".join(FILES))
+    parser.add_argument("name", help=KNOWN)
     parser.add_argument("folder", type=Path)
     given = parser.parse_args()
     try:

@@ -11,10 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import requests
 from conftest import UNPRIVILEGED
+from pictures import write_milk10k
 
+from skin_cancer.data import dataset
 from skin_cancer.data import download as module
 from skin_cancer.data.download import download, main
 from skin_cancer.errors import DatasetError
@@ -41,7 +44,7 @@ def images(number):
 
 
 class Server(ThreadingHTTPServer):
-    """Harvard Dataverse and the ISIC bucket on localhost, which misbehave on demand."""
+    """Harvard Dataverse and the ISIC buckets on localhost, which misbehave on demand."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -427,6 +430,24 @@ def test_isic2019_damaged_on_the_way(isic2019, tmp_path):
     assert (tmp_path / "ISIC_2019_Training_Input" / "ISIC_00000051.jpg").is_file()
 
 
+def test_milk10k_is_read_as_it_was_downloaded(server, tmp_path):
+    published = tmp_path / "published"
+    write_milk10k(published)
+    images = published / "MILK10k_Training_Input"
+    members = {
+        str(path.relative_to(published)): path.read_bytes() for path in images.rglob("*.jpg")
+    }
+    address = "/challenges/milk10k/MILK10k_Training_"
+    server.contents[f"{address}Input.zip"] = archive(members)
+    for name in ("GroundTruth", "Metadata", "Supplement"):
+        table = published / f"MILK10k_Training_{name}.csv"
+        server.contents[f"{address}{name}.csv"] = table.read_bytes()
+    table = dataset.read(download("milk10k", tmp_path / "data"))
+    pd.testing.assert_frame_equal(
+        table.drop(columns="path"), dataset.read(published).drop(columns="path")
+    )
+
+
 @pytest.mark.parametrize("status", [403, 404, 500])
 def test_server_that_refuses(ham10000, tmp_path, status):
     ham10000.status[ham10000.path_of(PART_1)] = status
@@ -442,7 +463,7 @@ def test_no_network(server, tmp_path, name):
 
 
 def test_unknown_dataset(tmp_path):
-    with pytest.raises(DatasetError, match="'ham1000' to download; name ham10000 or isic2019"):
+    with pytest.raises(DatasetError, match="'ham1000' to download; name ham10000, isic2019 or"):
         download("ham1000", tmp_path / "data")
     assert not list(tmp_path.iterdir())
 
