@@ -70,9 +70,8 @@ class TrainingImages(keras.utils.PyDataset):
         super().__init__(workers=LOADER_THREADS)
         self.pictures = pictures or Pictures(table)
         self.config = config
-        log_prior = np.log(assumed_prior(table, config)).astype("float32")
-        labels = soft_labels(table, config)
-        self.labels = np.hstack([labels, np.tile(log_prior, (len(table), 1))])
+        log_priors = np.log(seen_priors(table, config)).astype("float32")
+        self.labels = np.hstack([soft_labels(table, config), log_priors])
         self.batch_size = min(config.batch_size, len(table))
         self.part = part or slice(None)
         self.size = crop_size(config, epoch)
@@ -159,6 +158,25 @@ def assumed_prior(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
     return shares / shares.sum()
 
 
+def seen_priors(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
+    """Return the class shares that each image is seen under.
+
+    They are those of all views drawn, mixed with those of the image's own source by the weight that
+    the config names. A diagnosis which a source lacks keeps at least half its share there: else
+    nothing would keep the network from giving it to that source's images.
+
+    Returns:
+        float64 (images, diagnoses), each row of sum 1, none zero.
+    """
+    overall, weight = assumed_prior(table, config), config.source_prior
+    if not weight:
+        return np.tile(overall, (len(table), 1))
+    drawn = _chances(table, config)[:, None] * _shared(label_sets(table))
+    of_source = pd.DataFrame(drawn).groupby(_sources(table)).transform("sum").to_numpy()
+    of_source = of_source / of_source.sum(axis=1, keepdims=True)
+    return (1 - weight) * overall + weight * of_source
+
+
 def label_numbers(table: pd.DataFrame) -> np.ndarray:
     """Return each image's diagnosis as its place in ISIC order: int (images,)."""
     codes = [diagnosis.code for diagnosis in ISIC_2019]
@@ -239,13 +257,17 @@ def _chances(table, config):
     """
     by_lesion, by_source, by_diagnosis = _exponents(config)
     diagnosis = table["diagnosis"].to_numpy()
-    source = [diagnosis, table["dataset"].fillna("").to_numpy()]
+    source = [diagnosis, _sources(table)]
     ones = pd.Series(1.0, range(len(table)))
     chances = ones / _total(ones, table["lesion_id"].to_numpy()) ** by_lesion
     wanted = _total(chances, diagnosis) ** (1 - by_diagnosis)
     chances = chances / _total(chances, source) ** by_source
     chances = chances * wanted / _total(chances, diagnosis)
     return (chances / chances.sum()).to_numpy()
+
+
+def _sources(table):
+    return table["dataset"].fillna("").to_numpy()
 
 
 def _total(chances, groups):

@@ -58,6 +58,9 @@ class TrainingConfig:
     rebalance: float = _option(0.0, "0 draws all images alike, 1 all diagnoses, between is between")
     source_rebalance: float = _option(0.0, "the same for the sources within each diagnosis")
     lesion_rebalance: float = _option(0.0, "the same for lesions, of which some have many images")
+    source_prior: float = _option(
+        0.0, "weight of its own source in the class shares that an image is seen under, 0 to 0.5"
+    )
     targets: str = _option("", "table of a teacher's probabilities to learn from as well")
     distillation: float = _option(0.5, "weight of the teacher's probabilities, 0 to 1")
     fold: int | None = _option(None, "fold to validate on, 0 to 4; without it train on all five")
@@ -95,6 +98,7 @@ class TrainingConfig:
             "rebalance": 0 <= self.rebalance <= 1,
             "source_rebalance": 0 <= self.source_rebalance <= 1,
             "lesion_rebalance": 0 <= self.lesion_rebalance <= 1,
+            "source_prior": 0 <= self.source_prior <= (0 if self.targets else 0.5),
             "distillation": 0 <= self.distillation <= 1,
             "fold": self.fold is None or self.fold in range(splits.FOLDS),
             "source": not self.source or self.fold is None,
@@ -107,8 +111,9 @@ class TrainingConfig:
             raise TrainingError(
                 f"Impossible training parameters: {', '.join(wrong)}. Sizes are multiples of "
                 f"{SIZE_STEP} pixels, folds 0 to {splits.FOLDS - 1}, rates and shares 0 to 1; a "
-                "fold, a source or nothing is left out; the holdout is apart, or included where "
-                "nothing else is left out."
+                "source's own class shares weigh at most half, nothing beside a teacher; a fold, a "
+                "source or nothing is left out; the holdout is apart, or included where nothing "
+                "else is left out."
             )
 
     @property

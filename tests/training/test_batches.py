@@ -153,6 +153,25 @@ def test_an_image_may_show_either_of_two_diagnoses(either):
         assert prior == pytest.approx(counts / 60)
 
 
+def test_a_source_lends_its_class_shares_and_excuses_no_diagnosis(table):
+    """No vascular lesion is from the rare source."""
+    table = table.assign(dataset=table["dataset"].mask(table["diagnosis"] == "VASC", "frequent"))
+    overall = assumed_prior(table, config())
+    seen = batches.seen_priors(table, config(source_prior=0.5))
+    rare = table["dataset"] == "rare"
+    own = table["diagnosis"][rare].value_counts(normalize=True).reindex(CODES, fill_value=0)
+    assert seen[rare] == pytest.approx(np.tile((overall + own) / 2, (rare.sum(), 1)))
+    assert seen.sum(axis=1) == pytest.approx(1)
+    assert (seen > 0.49 * overall).all()
+    assert batches.seen_priors(table, config()) == pytest.approx(np.tile(overall, (len(table), 1)))
+
+
+@pytest.mark.parametrize("options", [{"source_prior": 0.6}, {"source_prior": 0.1, "targets": "t"}])
+def test_the_shares_of_a_source_weigh_at_most_half(options):
+    with pytest.raises(TrainingError, match=r"source_prior=0\.\d.* weigh at most half"):
+        config(**options)
+
+
 @pytest.mark.parametrize("options", [{"mixup": 0.2}, {"targets": "taught.csv"}])
 def test_either_of_two_is_not_mixed_with_other_labels(either, options):
     with pytest.raises(TrainingError, match="may show either of two diagnoses"):
