@@ -30,9 +30,16 @@ def test_every_named_prior_gives_each_diagnosis_a_share_and_says_where_it_comes_
         assert tuple(prior.shares) == codes
         assert sum(prior.shares.values()) == pytest.approx(1)
         assert prior.source
-    assert named["clinic"].shares == named["training"].shares
     assert named["screening"].shares["MEL"] < 0.01
     assert named["balanced"].shares == dict.fromkeys(codes, 1 / len(codes))
+
+
+def test_a_clinic_is_as_ham10000_and_with_eight_diagnoses_whatever_was_trained_on():
+    seven, eight = (dict.fromkeys(CODES[:n], 1) | {"BCC": 30} for n in (7, 8))
+    assert priors.of_training(seven, "HAM10000")["clinic"].shares["BCC"] == 30 / 36
+    clinic = priors.of_training(eight, "MILK10k")["clinic"].shares
+    assert clinic["BCC"] == pytest.approx(0.043, abs=0.001)
+    assert clinic["SCC"] / clinic["BCC"] == pytest.approx(393 / 2012, abs=0.001)
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), "1", None])

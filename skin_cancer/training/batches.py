@@ -3,6 +3,7 @@
 import math
 import os
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -183,9 +184,12 @@ def label_numbers(table: pd.DataFrame) -> np.ndarray:
     return table["diagnosis"].map(codes.index).to_numpy(int)
 
 
-def label_sets(table: pd.DataFrame) -> np.ndarray:
-    """Return 1 for each diagnosis that an image may show, else 0: float32 (images, diagnoses)."""
-    codes = list(dataset.codes(table))
+def label_sets(table: pd.DataFrame, codes: Sequence[str] = ()) -> np.ndarray:
+    """Return 1 for each diagnosis that an image may show, else 0: float32 (images, diagnoses).
+
+    The columns are the codes given, or those of `dataset.codes`.
+    """
+    codes = list(codes or dataset.codes(table))
     meant = zip(table["diagnosis"], table["alternative"].fillna(""), strict=True)
     return np.array([[code in either for code in codes] for either in meant], "float32")
 

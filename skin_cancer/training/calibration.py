@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.images import lesion, squares
 from skin_cancer.model import bundle, bundle_writer, uncertainty
 from skin_cancer.model.classifier import Classifier
+from skin_cancer.training.batches import label_sets
 from skin_cancer.training.config import divide, read_as_divided
 
 COVERAGE = 0.90
@@ -54,8 +56,8 @@ def add(folder: Path | str, data: Path | str | list[Path], predictions: Path | s
     classifier = Classifier.load(folder)
     description = classifier.description
     table = read_as_divided(data, description.training)
-    found, truth = _matched(predictions, table, description.diagnoses)
-    fitted = fit(found, truth, description.priors)
+    predicted, probabilities = _matched(predictions, table, description.diagnoses)
+    fitted = fit(predicted, probabilities, description.priors)
     training, _ = divide(table, description.training["recipe"])
     reference, familiar = refer(classifier, training.reset_index(drop=True))
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,72 +68,110 @@ def add(folder: Path | str, data: Path | str | list[Path], predictions: Path | s
 
 
 def _matched(predictions, table, codes):
-    """Return probabilities and columns of the true diagnoses of the images in a table."""
+    """Return the images of a table that were predicted, and their probabilities."""
     try:
         found = dataset.read_probabilities(predictions)[list(codes)]
-        rows = table.set_index("image_id").loc[found.index]
+        return table.set_index("image_id", drop=False).loc[found.index], found.to_numpy()
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
             f"{predictions} is no table of image_id and probabilities of this dataset: {error}"
         ) from error
-    return found.to_numpy(), rows["diagnosis"].map(list(codes).index).to_numpy(int)
 
 
-def fit(probabilities: np.ndarray, truth: np.ndarray, assumed: dict[str, priors.Prior]) -> dict:
+def fit(
+    table: pd.DataFrame, probabilities: np.ndarray, assumed: Mapping[str, priors.Prior]
+) -> dict:
     """Fit calibration, prediction sets and thresholds of malignancy.
 
+    Lesions count alike, however many images they have; for what holds under a prior, those of a
+    diagnosis count together as that prior says.
+
     Args:
-        probabilities: float (images, diagnoses), of images not learnt, under the balanced prior.
-        truth: int (images,), columns of the true diagnoses.
+        table: images not learnt, with `diagnosis`, `alternative` and `lesion_id`.
+        probabilities: float (images, diagnoses), under the balanced prior.
         assumed: the named priors of the bundle; their codes are in the order of the columns.
 
     Returns:
-        Dictionary fit for JSON. `temperature`: of the log probabilities under the training prior.
-        `sets`: `coverage`, and by code the least probability under the balanced prior,
-        `thresholds`, of a member. `thresholds`: by the name of the prior that they hold for, rows
-        of `sensitivity` and `threshold`, the least probability of malignant or precursor under
-        that prior to be called suspicious. `images`: how many.
+        Dictionary fit for JSON. `temperature`: of the log probabilities under the training prior,
+        by which those under the clinic prior fit best. `sets`: `coverage`, and by code the least
+        probability under the balanced prior, `thresholds`, of a member; images that may show
+        either of two diagnoses say nothing here. `thresholds`: by the name of the prior that they
+        hold for, rows of `sensitivity` and `threshold`, the least probability of malignant or
+        precursor under that prior to be called suspicious. `images`: how many.
     """
     training, balanced, clinic = (
         assumed[name].shares for name in (priors.TRAINING, priors.BALANCED, priors.CLINIC)
     )
-    codes = tuple(training)
     logits = np.log(np.maximum(probabilities, 1e-12)) + priors.shift(balanced, training)
-    temperature = _temperature(logits, truth)
+    right, weights = label_sets(table, tuple(training)), _weights(table, clinic)
+    temperature = _temperature(logits, priors.shift(training, clinic), right, weights)
     found = priors.softmax(logits / temperature)
-    own = priors.reweighted(found, training, balanced)[np.arange(len(truth)), truth]
-    malignant = np.array([BY_CODE[code].malignant for code in codes])
-    suspicion = priors.reweighted(found, training, clinic)[:, malignant].sum(axis=1)
-    score = suspicion[malignant[truth]]
     return {
         "temperature": temperature,
         "sets": {
             "coverage": COVERAGE,
-            "thresholds": {code: _least(own[truth == i], COVERAGE) for i, code in enumerate(codes)},
+            "thresholds": _least_members(
+                table, priors.reweighted(found, training, balanced), tuple(training)
+            ),
         },
         "thresholds": {
-            priors.CLINIC: [
-                {"sensitivity": share, "threshold": _least(score, share)} for share in SENSITIVITIES
-            ]
+            name: _thresholds(table, priors.reweighted(found, training, prior.shares), prior.shares)
+            for name, prior in assumed.items()
         },
-        "images": len(truth),
+        "images": len(table),
     }
 
 
-def _temperature(logits, truth):
-    """Return the temperature of least cross-entropy."""
+def _weights(table, shares):
+    """Return what each image counts so that lesions of a diagnosis count together as its share."""
+    of_lesion = 1 / table.groupby("lesion_id")["lesion_id"].transform("size")
+    of_diagnosis = of_lesion.groupby(table["diagnosis"]).transform("sum")
+    return (table["diagnosis"].map(shares).astype(float) * of_lesion / of_diagnosis).to_numpy()
+
+
+def _temperature(logits, shift, right, weights):
+    """Return the temperature of least cross-entropy after a shift to another prior."""
 
     def loss(log_temperature):
-        chances = priors.softmax(logits / np.exp(log_temperature))
-        return -np.log(np.maximum(chances[np.arange(len(truth)), truth], 1e-12)).mean()
+        chances = priors.softmax(logits / np.exp(log_temperature) + shift)
+        return -weights @ np.log(np.maximum((right * chances).sum(axis=1), 1e-12))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
 
 
-def _least(values, share):
-    """Return the value that a new one is below of with a chance of at most 1 - share."""
-    place = int((1 - share) * (len(values) + 1) + 1e-9)
-    return float(np.sort(values)[place - 1]) if place else 0.0
+def _least_members(table, balanced, codes):
+    """Return by code the probability that it has at least in most of its lesions."""
+    found = {}
+    for column, code in enumerate(codes):
+        rows = ((table["diagnosis"] == code) & table["alternative"].isna()).to_numpy()
+        weights = _weights(table[rows], {code: 1.0})
+        found[code] = _least(balanced[rows, column], weights, COVERAGE)
+    return found
+
+
+def _thresholds(table, probabilities, shares):
+    malignant = np.array([BY_CODE[code].malignant for code in shares])
+    rows = table["diagnosis"].map(lambda code: BY_CODE[code].malignant).to_numpy(bool)
+    score = probabilities[rows][:, malignant].sum(axis=1)
+    weights = _weights(table[rows], shares)
+    return [
+        {"sensitivity": share, "threshold": _least(score, weights, share)}
+        for share in SENSITIVITIES
+    ]
+
+
+def _least(values, weights, share):
+    """Return the value that a new one is below of with a chance of at most 1 - share.
+
+    The new one counts as those that are there do on average (Tibshirani et al. 2019, "Conformal
+    Prediction Under Covariate Shift", section 2, with weights of their own).
+    """
+    if not len(values):
+        return 0.0
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / (weights.sum() + weights.mean())
+    place = int((below <= 1 - share + 1e-9).sum())
+    return float(values[order][place - 1]) if place else 0.0
 
 
 def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:

@@ -38,6 +38,12 @@ def drawn_answers(images=20_000, sureness=1.0, seed=0):
     return priors.softmax(sureness * natural - np.log(PRIOR)), truth
 
 
+def fit(probabilities, truth):
+    """Fit where each image shows a lesion of its own."""
+    table = pd.DataFrame({"diagnosis": np.array(CODES)[truth], "alternative": None})
+    return calibration.fit(table.assign(lesion_id=table.index), probabilities, NAMED)
+
+
 def under_training_prior(probabilities, temperature=1.0):
     return priors.softmax((np.log(probabilities) + np.log(PRIOR)) / temperature)
 
@@ -49,7 +55,7 @@ def mean_surprise(probabilities, truth):
 def test_calibration_takes_back_what_is_too_sure():
     fair, truth = drawn_answers()
     sure, _ = drawn_answers(sureness=2.0)
-    temperature = calibration.fit(sure, truth, NAMED)["temperature"]
+    temperature = fit(sure, truth)["temperature"]
     assert temperature == pytest.approx(2, abs=0.1)
     expected, raw = mean_surprise(under_training_prior(fair), truth), under_training_prior(sure)
     mended = mean_surprise(under_training_prior(sure, temperature), truth)
@@ -59,7 +65,7 @@ def test_calibration_takes_back_what_is_too_sure():
 
 def test_calibrated_answers_stay_as_they_are():
     fair, truth = drawn_answers()
-    assert calibration.fit(fair, truth, NAMED)["temperature"] == pytest.approx(1, abs=0.05)
+    assert fit(fair, truth)["temperature"] == pytest.approx(1, abs=0.05)
 
 
 def test_a_temperature_above_one_makes_answers_less_sure():
@@ -73,7 +79,7 @@ def sets_of(fitted, probabilities):
 
 
 def test_sets_hold_nine_in_ten_of_each_diagnosis():
-    fitted = calibration.fit(*drawn_answers(), NAMED)
+    fitted = fit(*drawn_answers())
     probabilities, truth = drawn_answers(seed=1)
     natural = under_training_prior(probabilities, fitted["temperature"])
     sets = sets_of(fitted, priors.softmax(np.log(natural / PRIOR)))
@@ -94,17 +100,63 @@ def test_a_set_is_never_empty_and_the_most_probable_comes_first():
 def test_too_few_cases_of_a_diagnosis_make_it_a_member_of_every_set():
     probabilities, truth = drawn_answers(images=300)
     few = np.flatnonzero(truth != 5).tolist() + np.flatnonzero(truth == 5)[:2].tolist()
-    fitted = calibration.fit(probabilities[few], truth[few], NAMED)
+    fitted = fit(probabilities[few], truth[few])
     assert fitted["sets"]["thresholds"]["DF"] == 0
 
 
 def test_thresholds_find_the_share_of_malignant_lesions_that_they_promise():
-    fitted = calibration.fit(*drawn_answers(), NAMED)
+    fitted = fit(*drawn_answers())
     probabilities, truth = drawn_answers(seed=1)
     natural = under_training_prior(probabilities, fitted["temperature"])
     score = natural[:, [0, 2, 3]].sum(axis=1)[np.isin(truth, [0, 2, 3])]
     for row in fitted["thresholds"][priors.CLINIC]:
         assert (score >= row["threshold"]).mean() == pytest.approx(row["sensitivity"], abs=0.02)
+
+
+def test_a_threshold_finds_what_it_promises_under_each_prior():
+    """Weigh new lesions as the prior does: screening has far fewer of the easy kind of cancer."""
+    probabilities, truth = drawn_answers()
+    fitted = fit(probabilities, truth)
+    new, truth = drawn_answers(seed=1)
+    natural = under_training_prior(new, fitted["temperature"])
+    for name, prior in NAMED.items():
+        wanted = np.array(list(prior.shares.values()))
+        score = priors.reweighted(natural, NAMED["training"].shares, prior.shares)[:, [0, 2, 3]]
+        malignant = np.isin(truth, [0, 2, 3])
+        weights = (wanted / np.bincount(truth))[truth][malignant]
+        for row in fitted["thresholds"][name]:
+            called = score.sum(axis=1)[malignant] >= row["threshold"]
+            found = np.average(called, weights=weights)
+            assert found == pytest.approx(row["sensitivity"], abs=0.02), name
+
+
+def test_a_lesion_with_many_images_counts_once():
+    probabilities, truth = drawn_answers(images=2000)
+    table = pd.DataFrame({"diagnosis": np.array(CODES)[truth], "alternative": None})
+    table = table.assign(lesion_id=table.index)
+    copies = np.repeat(np.arange(len(table)), np.where(table.index < 20, 30, 1))
+    once = calibration.fit(table, probabilities, NAMED)
+    often = calibration.fit(table.iloc[copies], probabilities[copies], NAMED)
+    assert often["temperature"] == pytest.approx(once["temperature"], abs=1e-4)
+    for code, least in once["sets"]["thresholds"].items():
+        assert often["sets"]["thresholds"][code] == pytest.approx(least, abs=0.02)
+
+
+def test_an_image_that_may_show_either_is_right_with_both_and_sets_no_member():
+    """Of the melanomas, which are called nevi, it is not known that they are not nevi."""
+    probabilities, truth = drawn_answers(images=5000)
+    table = pd.DataFrame({"diagnosis": np.array(CODES)[truth], "alternative": None})
+    table = table.assign(lesion_id=table.index)
+    plain = calibration.fit(table, probabilities, NAMED)
+    wrong = probabilities.copy()
+    wrong[truth == 0] = wrong[truth == 0][:, [1, 0, 2, 3, 4, 5, 6]]
+    unsure = table.assign(alternative=table["diagnosis"].map({"MEL": "NV"}))
+    either = calibration.fit(unsure, wrong, NAMED)
+    assert either["sets"]["thresholds"]["MEL"] == 0
+    assert either["sets"]["thresholds"]["NV"] == pytest.approx(
+        plain["sets"]["thresholds"]["NV"], abs=0.05
+    )
+    assert either["temperature"] < calibration.fit(table, wrong, NAMED)["temperature"] - 0.2
 
 
 @pytest.fixture(scope="module")
