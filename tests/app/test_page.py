@@ -505,16 +505,16 @@ def test_the_kernel_is_gone_when_the_tab_closes(visit, server):
 
 
 def test_a_tab_that_dies_leaves_no_kernel(browser, tmp_path):
-    quick = "--MappingKernelManager.cull_idle_timeout=1", "--MappingKernelManager.cull_interval=1"
+    quick = "--MappingKernelManager.cull_idle_timeout=4", "--MappingKernelManager.cull_interval=1"
     with Server(tmp_path, *quick) as server:
         tab = browser.new_page()
         tab.goto(server.address)
         tab.get_by_role("button", name="Choose pictures").wait_for(timeout=60_000)
-        time.sleep(4)  # idle, but there
+        time.sleep(6)  # idle, but there
         assert len(server.kernels()) == 2
         tab.close()  # without a word to the page
         wait_for(lambda: len(server.kernels()) == 1)
-        time.sleep(3)  # what waits for the next visitor is not idle
+        time.sleep(6)  # what waits for the next visitor is not idle
         waiting = server.waiting()
         waiting.kill()
         wait_for(lambda: server.kernels() not in ([], [waiting]))
