@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
 from skin_cancer import priors
-from skin_cancer.data import dataset, splits
+from skin_cancer.data import dataset, levelling, splits
 from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
 from skin_cancer.evaluation import metrics, out_of_distribution, record
 from skin_cancer.evaluation.distortions import DISTORTIONS
@@ -30,7 +31,7 @@ STRANGERS = 200
 AGES, AGE_BANDS = (-1, 30, 50, 70, 200), ("0-30", "31-50", "51-70", "71-")
 Data = str | Path | list[Path]
 Distortion = Callable[[np.ndarray], np.ndarray]
-DATA_HELP = "dataset folder, or sample; without it ISIC_DATA_DIR"
+DATA_HELP = "dataset folder, several with commas between, or sample; without it ISIC_DATA_DIR"
 PART_HELP = "holdout, the validation fold, or test for the official test set of ISIC 2018"
 
 
@@ -248,8 +249,8 @@ def evaluate(
     part: str = "holdout",
     views: int = 1,
     graph: str | None = None,
-) -> dict:
-    """Measure a bundle on images that it was not trained on.
+) -> list[dict]:
+    """Measure a bundle on images that it was not trained on, each archive by itself.
 
     Args:
         folder: the bundle's folder.
@@ -259,23 +260,71 @@ def evaluate(
         graph: `float` or `int8`; the bundle's default if None.
 
     Returns:
-        As `metrics.measure`, with how it was measured; for the int8 graph also `against float`, the
-        paired difference to the float graph as `metrics.difference` gives it.
+        Of each archive what `metrics.measure` returns, with how it was measured; for the int8
+        graph also `against float`, the paired difference to the float graph as
+        `metrics.difference` gives it.
 
     Raises:
         SkinCancerError: bundle or dataset cannot be used.
     """
     classifier = Classifier.load(folder, graph)
     description = classifier.description
-    table = read_part(data, part, description.training)
-    probabilities = predict_table(classifier, table, views)
-    measured = metrics.measure(table, probabilities, description.diagnoses, description.prior)
+    plain = None
     if (graph or description.default_graph) != "float":
-        plain = predict_table(Classifier.load(folder, "float"), table, views)
-        measured["against float"] = metrics.difference(
-            table, probabilities, plain, description.diagnoses
-        )
-    return {**measured, **how_measured(description, table, part, views, graph)}
+        plain = Classifier.load(folder, "float")
+    measured = []
+    for _, table in read_part(data, part, description.training).groupby("archive"):
+        how = how_measured(description, table, part, views, graph)
+        measured.append(_measured(classifier, plain, table, views) | how)
+    return measured
+
+
+def _measured(classifier, plain, table, views):
+    description, probabilities = classifier.description, predict_table(classifier, table, views)
+    codes = description.diagnoses
+    found = metrics.measure(table, probabilities, codes, description.prior)
+    if plain:
+        others = predict_table(plain, table, views)
+        found["against float"] = metrics.difference(table, probabilities, others, codes)
+    return found
+
+
+def control(classifier: Classifier, table: pd.DataFrame) -> pd.DataFrame:
+    """Ask whether the network reads the size in which images of BCN_20000 came (`levelling`).
+
+    No network learns the few whose size speaks against their diagnosis. If size says nothing to
+    it, it calls as many of them melanoma as of the holdout's of the same kind.
+
+    Args:
+        classifier: of the network's bundle.
+        table: all images, as `splits.split` returns them.
+
+    Returns:
+        One row for melanomas and one for all else: `images` of the control, the share `called
+        melanoma` of it and of the `holdout`, and the `ROC AUC` of P(MEL) between the two, one half
+        where nothing tells them apart. No row where there is no such image.
+
+    Raises:
+        DatasetError: names an image that cannot be read.
+    """
+    codes = list(classifier.description.diagnoses)
+    of_source = table[table["dataset"] == levelling.BCN]
+    rows = {}
+    for kind, part in of_source.groupby(of_source["diagnosis"] == "MEL"):
+        apart = part[part["apart"] == levelling.CONTROL]
+        held = part[part["fold"] == splits.HOLDOUT]
+        if apart.empty or held.empty:
+            continue
+        found = predict_table(classifier, pd.concat([apart, held]))
+        called = found.argmax(axis=1) == codes.index("MEL")
+        of_control = np.arange(len(found)) < len(apart)
+        rows["melanoma" if kind else "no melanoma"] = {
+            "images": len(apart),
+            "called melanoma": called[of_control].mean(),
+            "holdout": called[~of_control].mean(),
+            "ROC AUC": roc_auc_score(of_control, found[:, codes.index("MEL")]),
+        }
+    return pd.DataFrame(rows).T.rename_axis("diagnosis")
 
 
 def how_measured(
@@ -310,9 +359,9 @@ def main() -> None:
     given = parser.parse_args()
     try:
         data = dataset.data_folder(given.data)
-        measured = evaluate(given.bundle, data, given.part, given.views, given.graph)
-        print(card.result(measured["title"], measured))
-        if given.save:
-            record.save(given.bundle, measured)
+        for measured in evaluate(given.bundle, data, given.part, given.views, given.graph):
+            print(card.result(measured["title"], measured))
+            if given.save:
+                record.save(given.bundle, measured)
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error

@@ -4,16 +4,18 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from skin_cancer import priors
-from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.diagnoses import BY_CODE, told_apart
 from skin_cancer.errors import DatasetError
 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
 GROUP_LESIONS = 20
 MALIGNANT_AREA = "ROC AUC, malignant or precursor against benign"
+MELANOMA_AREA = "ROC AUC, melanoma against nevus"
 PREVALENCES = (0.02, 0.05, 0.10, 0.20)
 SIMULATIONS = 500
 
@@ -30,8 +32,10 @@ def measure(
     Intervals are percentile intervals of a bootstrap over lesions, drawn with replacement within
     each diagnosis (Efron & Tibshirani 1993, chapter 13): images of one lesion stay together.
 
+    Diagnoses that the labels do not tell apart are one, as of `answers_of`.
+
     Args:
-        table: one row an image, with `diagnosis` and `lesion_id`.
+        table: one row an image, with `diagnosis`, `lesion_id` and `archive`.
         probabilities: float (images, diagnoses) under the balanced prior.
         codes: ISIC codes of the columns.
         prior: ISIC code to share among the training images; malignancy is then ranked under it
@@ -39,20 +43,22 @@ def measure(
         seed: of the bootstrap.
 
     Returns:
-        A dictionary fit for JSON: counts, `measures` (balanced accuracy, areas under the ROC
-        curve), `classes` (recall, precision) and the `confusion` matrix by code.
+        A dictionary fit for JSON: counts, `measures` (balanced accuracy, also of the diagnoses
+        with 20 lesions or more where some have fewer; areas under the ROC curve), `classes`
+        (recall, precision) and the `confusion` matrix by code.
 
     Raises:
         DatasetError: a diagnosis has no image in the table.
     """
-    codes = list(codes)
-    absent = sorted(set(codes) - set(table["diagnosis"]))
-    if absent:
-        raise DatasetError(f"No image of {', '.join(absent)} to measure on.")
     truth = truth_of(table, codes)
     answers = answers_of(table, probabilities, codes)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
+    known, codes = list(codes), told_of(table, codes)
+    absent = sorted(set(codes) - set(table["diagnosis"]))
+    if absent:
+        raise DatasetError(f"No image of {', '.join(absent)} to measure on.")
 
+    lesions = table.groupby("diagnosis")["lesion_id"].nunique()[codes].to_numpy()
     recalls = _recalls(truth, answers, len(codes), np.ones((1, len(truth))))[0]
     drawn = _recalls(truth, answers, len(codes), weights)
     matrix = confusion_matrix(truth, answers, labels=range(len(codes)))
@@ -62,14 +68,21 @@ def measure(
         "resamples": RESAMPLES,
         "measures": {
             "balanced accuracy": _interval(recalls.mean(), drawn.mean(axis=1)),
-            **_areas(truth, probabilities, codes, prior, weights),
+            **_of_frequent(recalls, drawn, lesions >= GROUP_LESIONS),
+            **_areas(truth, probabilities, known, prior, weights),
+            f"{MELANOMA_AREA}, by P(MEL)": melanoma_against_nevus(
+                table, probabilities, known, seed, by_odds=False
+            ),
+            f"{MELANOMA_AREA}, by P(MEL) / P(NV)": melanoma_against_nevus(
+                table, probabilities, known, seed
+            ),
         },
         "classes": {
             code: {
                 "recall": _interval(recalls[i], drawn[:, i]),
                 "precision": float(matrix[i, i] / max(1, matrix[:, i].sum())),
                 "images": int((truth == i).sum()),
-                "lesions": int(table.loc[truth == i, "lesion_id"].nunique()),
+                "lesions": int(lesions[i]),
             }
             for i, code in enumerate(codes)
         },
@@ -78,6 +91,26 @@ def measure(
             for code, row in zip(codes, matrix.tolist(), strict=True)
         },
     }
+
+
+def _of_frequent(recalls, drawn, frequent):
+    if frequent.all() or not frequent.any():
+        return {}
+    name = f"balanced accuracy, diagnoses of {GROUP_LESIONS} lesions or more"
+    return {name: _interval(recalls[frequent].mean(), drawn[:, frequent].mean(axis=1))}
+
+
+def told_of(table: pd.DataFrame, codes: Sequence[str]) -> list[str]:
+    """Return those of some codes that the labels of a table tell apart.
+
+    Args:
+        table: one row an image, with `archive`; without that all are told apart.
+        codes: ISIC codes.
+    """
+    if "archive" not in table:
+        return list(codes)
+    told = set().union(*(told_apart(archive) for archive in table["archive"].unique()))
+    return [code for code in codes if code in told]
 
 
 def truth_of(table: pd.DataFrame, codes: Sequence[str]) -> np.ndarray:
@@ -96,14 +129,30 @@ def truth_of(table: pd.DataFrame, codes: Sequence[str]) -> np.ndarray:
 def answers_of(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
     """Return the column of each image's most probable diagnosis: int (images,).
 
-    Where the label may mean either of two diagnoses (`alternative`) and the other one is answered,
-    the answer is right and counts as the image's `diagnosis`.
+    Where an archive does not know invasive squamous cell carcinoma, its probability is added to
+    that of AKIEC first. Where the label may mean either of two diagnoses (`alternative`) and the
+    other one is answered, the answer is right and counts as the image's `diagnosis`.
     """
-    answers = probabilities.argmax(axis=1)
+    answers = as_told(table, probabilities, codes).argmax(axis=1)
     if "alternative" not in table:
         return answers
     other = table["alternative"].map({code: i for i, code in enumerate(codes)})
     return np.where(answers == other.to_numpy(float), truth_of(table, codes), answers)
+
+
+def as_told(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
+    """Return probabilities of what the labels tell apart: float (images, diagnoses).
+
+    Where an image's archive does not know SCC, that of SCC is added to that of AKIEC and is 0.
+    """
+    if "archive" not in table or "SCC" not in codes:
+        return probabilities
+    one = ~table["archive"].map(lambda archive: "SCC" in told_apart(archive)).to_numpy(bool)
+    scc, akiec = list(codes).index("SCC"), list(codes).index("AKIEC")
+    merged = probabilities.copy()
+    merged[one, akiec] += merged[one, scc]
+    merged[one, scc] = 0
+    return merged
 
 
 def malignant_of(table: pd.DataFrame) -> np.ndarray:
@@ -181,15 +230,20 @@ def mean_recall(
 
 
 def melanoma_against_nevus(
-    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], seed: int = 0
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    codes: Sequence[str],
+    seed: int = 0,
+    by_odds: bool = True,
 ) -> dict:
-    """Return the area under the ROC curve among melanomas and nevi alone, ranked by their odds.
+    """Return the area under the ROC curve among melanomas and nevi alone.
 
     Args:
         table: one row an image, with `diagnosis` and `lesion_id`.
-        probabilities: float (images, diagnoses), under any prior.
+        probabilities: float (images, diagnoses), under the balanced prior.
         codes: ISIC codes of the columns.
         seed: of the bootstrap.
+        by_odds: rank by P(MEL) / P(NV), which no prior changes; else by P(MEL).
 
     Returns:
         `value`, and its interval `low` to `high` as in `measure`.
@@ -197,7 +251,8 @@ def melanoma_against_nevus(
     chosen = table["diagnosis"].isin(["MEL", "NV"]).to_numpy()
     part = table[chosen]
     melanoma, nevus = (probabilities[chosen, list(codes).index(code)] for code in ("MEL", "NV"))
-    score = np.log(np.maximum(melanoma, 1e-12)) - np.log(np.maximum(nevus, 1e-12))
+    score = np.log(np.maximum(melanoma, 1e-12))
+    score -= np.log(np.maximum(nevus, 1e-12)) * by_odds
     positive = (part["diagnosis"] == "MEL").to_numpy()
     weights = _resampled_weights(part, positive.astype(int), np.random.default_rng(seed))
     return _area(positive, score, weights)
@@ -276,53 +331,123 @@ def calibration_error(bins: pd.DataFrame) -> float:
     return float(((bins["confidence"] - bins["accuracy"]).abs() * bins["share"]).sum())
 
 
-def class_weights(truth: np.ndarray) -> np.ndarray:
-    """Return weights with which all diagnoses that occur count alike: float (images,).
+def prior_weights(table: pd.DataFrame, prior: Mapping[str, float]) -> np.ndarray:
+    """Return weights with which the diagnoses of a table are as frequent as a prior says.
 
-    >>> class_weights(np.array([0, 0, 1]))
-    array([0.5, 0.5, 1. ])
+    Args:
+        table: one row an image, with `diagnosis` and `archive`.
+        prior: ISIC code to share.
+
+    Returns:
+        float (images,), of mean 1.
+
+    >>> table = pd.DataFrame({"diagnosis": ["MEL", "MEL", "NV"]})
+    >>> prior_weights(table, {"MEL": 0.5, "NV": 0.5})
+    array([0.75, 0.75, 1.5 ])
     """
-    return 1 / np.bincount(truth)[truth]
+    codes = list(prior)
+    shares = as_told(table, np.tile(list(prior.values()), (len(table), 1)), codes)
+    truth = truth_of(table, codes)
+    weights = shares[np.arange(len(truth)), truth] / np.bincount(truth)[truth]
+    return weights / weights.mean()
+
+
+def as_right(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
+    """Return the column of each image's true diagnosis, or of its answer where that is right too.
+
+    Args:
+        table: one row an image, with `diagnosis`, `alternative` and `archive`.
+        probabilities: float (images, diagnoses), of what the labels tell apart.
+        codes: ISIC codes of the columns.
+    """
+    truth = truth_of(table, codes)
+    right = answers_of(table, probabilities, codes) == truth
+    return np.where(right, probabilities.argmax(axis=1), truth)
+
+
+def reliability_under(
+    table: pd.DataFrame, probabilities: np.ndarray, prior: Mapping[str, float]
+) -> pd.DataFrame:
+    """Return the `reliability` of a table's images under a prior, weighted by it.
+
+    Args:
+        table: one row an image, with `diagnosis`, `alternative` and `archive`.
+        probabilities: float (images, diagnoses), under the balanced prior.
+        prior: ISIC code to share, in the order of the columns.
+    """
+    shown = _under(table, probabilities, prior)
+    return reliability(as_right(table, shown, list(prior)), shown, prior_weights(table, prior))
+
+
+def _under(table, probabilities, prior):
+    """Return the probabilities of what the labels tell apart, under a prior."""
+    under = priors.reweighted(probabilities, priors.balanced(prior), prior)
+    return as_told(table, under, list(prior))
 
 
 def calibration(
-    truth: np.ndarray, probabilities: np.ndarray, prior: Mapping[str, float], seed: int = 0
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    assumed: Mapping[str, Mapping[str, float]],
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Measure calibration under the training and under the balanced prior, with its floor.
+    """Measure calibration under some priors, images weighted by each, with its floor.
 
     The floor is what a perfectly calibrated model with these very probabilities would show: its
     diagnoses are drawn from them (Vaicenavicius et al. 2019, "Evaluating model calibration in
-    classification", section 5, consistency resampling).
+    classification", section 5, consistency resampling), as frequent as they are in the table.
+    Slope and intercept are those of the logistic regression of malignant or precursor on the
+    logarithm of its odds (Cox 1958, "Two further applications of a model for binary regression"):
+    1 and 0 where they are right.
 
     Args:
-        truth: int (images,), columns of the true diagnoses.
+        table: one row an image, with `diagnosis`, `alternative` and `archive`.
         probabilities: float (images, diagnoses), under the balanced prior.
-        prior: ISIC code to share among the training images, in the order of the columns.
+        assumed: name to prior, ISIC code to share in the order of the columns.
         seed: of the simulation.
 
     Returns:
         One row a prior: `expected calibration error`, 15 bins; `floor`, the mean of as many
-        simulations as `SIMULATIONS`; `floor, 95 %`, which one in twenty of them exceeds. Under the
-        balanced prior all diagnoses count alike.
+        simulations as `SIMULATIONS`; `floor, 95 %`, which one in twenty of them exceeds; `slope`
+        and `intercept` of malignancy.
     """
-    rng = np.random.default_rng(seed)
-    natural = priors.reweighted(probabilities, priors.balanced(prior), prior)
-    drawn = (natural.cumsum(axis=1)[None] < rng.random((SIMULATIONS, len(truth), 1))).sum(axis=2)
-    drawn = np.minimum(drawn, probabilities.shape[1] - 1)
+    rng, codes = np.random.default_rng(seed), list(next(iter(assumed.values())))
+    drawn = _drawn(table, probabilities, codes, rng)
     rows = {}
-    for name, shown in {"training": natural, "balanced": probabilities}.items():
+    for name, prior in assumed.items():
+        shown = _under(table, probabilities, prior)
         errors = [
-            calibration_error(
-                reliability(t, shown, class_weights(t) if name == "balanced" else None)
-            )
-            for t in (truth, *drawn)
+            calibration_error(reliability(right, shown, prior_weights(each, prior)))
+            for each, right in drawn
         ]
         rows[name] = {
-            "expected calibration error": errors[0],
-            "floor": float(np.mean(errors[1:])),
-            "floor, 95 %": float(np.quantile(errors[1:], 0.95)),
+            "expected calibration error": calibration_error(
+                reliability_under(table, probabilities, prior)
+            ),
+            "floor": float(np.mean(errors)),
+            "floor, 95 %": float(np.quantile(errors, 0.95)),
+            **_recalibration(table, malignancy(shown, codes), prior_weights(table, prior)),
         }
     return pd.DataFrame(rows).T.rename_axis("prior")
+
+
+def _drawn(table, probabilities, codes, rng):
+    """Draw diagnoses from probabilities; return tables with them, and their columns."""
+    counts = table["diagnosis"].value_counts().reindex(codes, fill_value=0)
+    own = (counts.clip(lower=1e-6) / counts.sum()).to_dict()
+    chances = _under(table, probabilities, own).cumsum(axis=1)
+    draws = (chances[None] < rng.random((SIMULATIONS, len(table), 1))).sum(axis=2)
+    names = np.array(codes)[np.minimum(draws, len(codes) - 1)]
+    archive = table.reindex(columns=["archive"] if "archive" in table else [])
+    return [
+        (archive.assign(diagnosis=row), column) for row, column in zip(names, draws, strict=True)
+    ]
+
+
+def _recalibration(table, malignant, weights):
+    odds = np.log(malignant.clip(1e-9, 1 - 1e-9) / (1 - malignant).clip(1e-9))[:, None]
+    model = LogisticRegression(C=np.inf).fit(odds, malignant_of(table), weights)
+    return {"slope": float(model.coef_[0, 0]), "intercept": float(model.intercept_[0])}
 
 
 def coverage(

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from skin_cancer import Classifier, priors
-from skin_cancer.data import dataset, splits
+from skin_cancer.data import dataset, levelling, splits
 from skin_cancer.errors import BundleError, DatasetError
 from skin_cancer.evaluation import evaluate, metrics, out_of_distribution, record
 from skin_cancer.evaluation.distortions import DISTORTIONS
@@ -163,16 +164,122 @@ def test_thresholds_are_measured_on_other_images():
 def test_perfectly_calibrated_answers_are_at_their_floor_and_too_sure_ones_above(monkeypatch):
     monkeypatch.setattr(metrics, "SIMULATIONS", 50)
     rng = np.random.default_rng(0)
-    prior = dict(zip("abc", (0.6, 0.3, 0.1), strict=True))
+    prior = {"MEL": 0.6, "NV": 0.3, "BCC": 0.1}
     truth = rng.choice(3, 4000, p=list(prior.values()))
     logits = rng.normal(0, 1, (4000, 3)) + 1.5 * np.eye(3)[truth]
-    fair, sure = (np.exp(k * 1.5 * logits) for k in (1, 2))
-    fair, sure = (p / p.sum(axis=1, keepdims=True) for p in (fair, sure))
-    found = metrics.calibration(truth, fair, prior)
-    assert found.index.tolist() == ["training", "balanced"]
+    natural = 1.5 * logits + np.log(list(prior.values()))
+    fair, sure = (priors.softmax(k * natural) for k in (1, 2))
+    balanced_answers = (priors.reweighted(p, prior, priors.balanced(prior)) for p in (fair, sure))
+    table = pd.DataFrame({"diagnosis": np.array(["MEL", "NV", "BCC"])[truth]})
+    assumed = {"own": prior, "balanced": priors.balanced(prior)}
+    found, worse = (metrics.calibration(table, p, assumed) for p in balanced_answers)
+    assert found.index.tolist() == ["own", "balanced"]
     assert (found["expected calibration error"] < 1.5 * found["floor, 95 %"]).all()
-    worse = metrics.calibration(truth, sure, prior)
+    assert found["slope"].to_numpy() == pytest.approx(1, abs=0.1)
+    assert found["intercept"].to_numpy() == pytest.approx(0, abs=0.1)
     assert (worse["expected calibration error"] > 2 * worse["floor, 95 %"]).all()
+    assert worse["slope"].to_numpy() == pytest.approx(0.5, abs=0.05)
+
+
+EIGHT = (*CODES, "SCC")
+
+
+def test_an_archive_without_squamous_cell_carcinoma_counts_it_as_akiec():
+    """Each image says SCC 0.4, AKIEC 0.2 and melanoma 0.3: together the first two are most."""
+    table, _, _ = answers()
+    said = np.tile([0.3, 0.1, 0, 0.2, 0, 0, 0, 0.4], (len(table), 1))
+    assert set(metrics.answers_of(table, said, EIGHT)) == {EIGHT.index("AKIEC")}
+    measured = measure(table, said, EIGHT)
+    assert list(measured["classes"]) == list(CODES)
+    assert measured["classes"]["AKIEC"]["recall"]["value"] == 1
+    elsewhere = table.assign(archive="MILK10k")
+    assert set(metrics.answers_of(elsewhere, said, EIGHT)) == {EIGHT.index("SCC")}
+    with pytest.raises(DatasetError, match="No image of SCC"):
+        measure(elsewhere, said, EIGHT)
+
+
+def test_either_of_two_diagnoses_is_right_if_the_label_may_mean_both():
+    table = pd.DataFrame({"diagnosis": ["SCC", "SCC", "NV"], "lesion_id": [*"abc"]})
+    table = table.assign(archive="ISIC 2019", alternative=["AKIEC", None, None])
+    said = np.eye(8)[[3, 3, 3]]
+    assert metrics.answers_of(table, said, EIGHT).tolist() == [7, 3, 3]
+    assert metrics.as_right(table, said, EIGHT).tolist() == [3, 7, 1]
+
+
+def test_rare_diagnoses_are_left_out_of_a_second_balanced_accuracy():
+    table, probabilities, _ = answers(lesions=20)
+    few = (table["diagnosis"] != "DF") | (table.groupby("diagnosis").cumcount() < 5)
+    measured = measure(table[few], probabilities[few], CODES)["measures"]
+    rows = (table["diagnosis"] != "DF").to_numpy()
+    expected = metrics.mean_recall(table[rows], probabilities[rows], CODES)["value"]
+    frequent = measured["balanced accuracy, diagnoses of 20 lesions or more"]["value"]
+    assert frequent == pytest.approx(expected)
+    assert len(measure(table, probabilities, CODES)["measures"]) == len(measured) - 1
+
+
+def test_lesions_are_weighed_as_a_prior_says():
+    table, _, _ = answers(lesions=20)
+    prior = dict(zip(CODES, (0.1, 0.6, 0.05, 0.05, 0.1, 0.05, 0.05), strict=True))
+    weights = pd.Series(metrics.prior_weights(table, prior)).groupby(table["diagnosis"]).sum()
+    assert (weights / weights.sum())[list(CODES)].to_dict() == pytest.approx(prior)
+
+
+def test_each_archive_is_measured_by_itself(monkeypatch):
+    """Of two archives, one of which knows no SCC, from one list of answers."""
+    here, said, _ = answers()
+    there = here.assign(archive="MILK10k", lesion_id=here["lesion_id"] + "m")
+    there.loc[there["diagnosis"] == "VASC", "diagnosis"] = "SCC"
+    there.loc[there.index[:5], "diagnosis"] = "VASC"
+    table = pd.concat([here, there])
+    eight = np.hstack([said, 0.5 * said[:, :1]])
+    found = {"HAM10000": eight, "MILK10k": eight[::-1]}
+    description = dataclasses.replace(
+        bundle.read(bundle.DEFAULT_BUNDLE),
+        diagnoses=EIGHT,
+        priors=priors.of_training(dict.fromkeys(EIGHT, 1), "HAM10000, MILK10k"),
+    )
+    loaded = SimpleNamespace(description=description)
+    monkeypatch.setattr(evaluate.Classifier, "load", lambda *_: loaded)
+    monkeypatch.setattr(evaluate, "read_part", lambda *_: table)
+    monkeypatch.setattr(
+        evaluate, "predict_table", lambda _, part, *__: found[part["archive"].iloc[0]]
+    )
+    measured = evaluate.evaluate("BUNDLE", "DATA")
+    assert [one["title"] for one in measured] == ["HAM10000, holdout", "MILK10k, holdout"]
+    assert [len(one["classes"]) for one in measured] == [7, 8]
+    assert balanced(measured[1]) == balanced(measure(there, eight[::-1], EIGHT))
+
+
+def test_the_control_of_sharpness_finds_a_network_that_reads_the_size(monkeypatch):
+    rows = [
+        (code, apart, fold)
+        for code, apart, fold in [
+            ("NV", True, -2),
+            ("NV", False, -1),
+            ("MEL", True, -2),
+            ("MEL", False, -1),
+        ]
+        for _ in range(10)
+    ]
+    table = pd.DataFrame(rows, columns=["diagnosis", "control", "fold"])
+    table = table.assign(dataset=levelling.BCN)
+    table["apart"] = table["control"].map({True: levelling.CONTROL})
+    sharp = table["control"] ^ (table["diagnosis"] == "MEL")
+
+    def reads_the_size(_, part):
+        return np.where(sharp[part.index].to_numpy()[:, None], [0.8, 0.2], [0.2, 0.8])
+
+    def reads_the_lesion(_, part):
+        return np.where((part["diagnosis"] == "MEL").to_numpy()[:, None], [0.8, 0.2], [0.2, 0.8])
+
+    loaded = SimpleNamespace(description=SimpleNamespace(diagnoses=("MEL", "NV")))
+    monkeypatch.setattr(evaluate, "predict_table", reads_the_size)
+    found = evaluate.control(loaded, table)
+    assert found.loc["no melanoma"].tolist() == [10, 1, 0, 1]
+    assert found.loc["melanoma"].tolist() == [10, 0, 1, 0]
+    monkeypatch.setattr(evaluate, "predict_table", reads_the_lesion)
+    assert evaluate.control(loaded, table)["ROC AUC"].tolist() == [0.5, 0.5]
+    assert evaluate.control(loaded, table.assign(apart=None)).empty
 
 
 def test_coverage_counts_lesions_of_each_diagnosis_and_hides_no_rare_one():
@@ -288,7 +395,9 @@ def test_distorted_pictures_are_measured_against_the_pictures_as_they_are(ham100
 def test_the_int8_graph_is_compared_with_the_float_one(ham10000, tiny_run, tmp_path):
     folder = shutil.copytree(tiny_run / "bundle", tmp_path / "bundle")
     measured = [
-        evaluate.evaluate(folder, ham10000, graph=graph) for graph in ("float", "int8", None)
+        found
+        for graph in ("float", "int8", None)
+        for found in evaluate.evaluate(folder, ham10000, graph=graph)
     ]
     found = measured[1]["against float"]
     values = [balanced(one)["value"] for one in measured[:2]]
