@@ -204,11 +204,35 @@ def read_part(data: Data, part: str, training: dict) -> pd.DataFrame:
         DatasetError: the folder cannot be read, there is no such part, or the network was
             trained on it.
     """
-    if part == TEST:
-        if isinstance(data, list):
-            raise DatasetError("The official test set lies in one folder. Name that folder alone.")
-        return dataset.read_test(data)
-    return choose_part(read_as_divided(data, training), part, training)
+    table = read_all(data, part, training)
+    return table if part == TEST else choose_part(table, part, training)
+
+
+def read_all(data: Data, part: str, training: dict) -> pd.DataFrame:
+    """Return all images of which a part is measured: the official test set, or all with folds.
+
+    Raises:
+        DatasetError: the folder cannot be read.
+    """
+    if part != TEST:
+        return read_as_divided(data, training)
+    if isinstance(data, list):
+        raise DatasetError("The official test set lies in one folder. Name that folder alone.")
+    return dataset.read_test(data)
+
+
+def of_archive(table: pd.DataFrame, archive: str) -> pd.DataFrame:
+    """Return the images of one archive, or all if none is named.
+
+    Raises:
+        DatasetError: the table has no image of it; names those it has.
+    """
+    if not archive:
+        return table
+    chosen = table[table["archive"] == archive]
+    if chosen.empty:
+        raise DatasetError(f"archive={archive!r}: the images are of {dataset.title(table)}.")
+    return chosen
 
 
 def choose_part(table: pd.DataFrame, part: str, training: dict) -> pd.DataFrame:

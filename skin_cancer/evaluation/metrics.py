@@ -453,7 +453,7 @@ def _recalibration(table, malignant, weights):
 def coverage(
     table: pd.DataFrame, sets: Sequence[Collection[str]], codes: Sequence[str]
 ) -> pd.DataFrame:
-    """Measure how often prediction sets hold the true diagnosis.
+    """Measure how often prediction sets hold the true diagnosis, or one that the label may mean.
 
     Args:
         table: one row an image, with `diagnosis` and `lesion_id`.
@@ -471,7 +471,12 @@ def coverage(
     {'lesions': [2, 1, 3], 'coverage': [0.5, 1.0, 0.67], 'set size': [1.5, 1.0, 1.33]}
     """
     size = np.array([len(members) for members in sets])
-    held = np.array([d in members for d, members in zip(table["diagnosis"], sets, strict=True)])
+    said = np.array([[code in members for code in codes] for members in sets])
+    said = as_told(table, said, codes)
+    held = said[np.arange(len(said)), truth_of(table, codes)]
+    if "alternative" in table:
+        others = zip(table["alternative"].fillna(""), sets, strict=True)
+        held = held | np.array([other in members for other, members in others])
     rows = {}
     for code in [*codes, "all"]:
         rows_of = (table["diagnosis"] == code).to_numpy() | (code == "all")
@@ -631,6 +636,30 @@ def worst_mistakes(
     )[answers != truth]
     ranked = wrong.sort_values(["missed", "probability of the truth"], ascending=[False, True])
     return ranked.drop(columns="missed").head(count)
+
+
+def first_cases(
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    codes: Sequence[str],
+    code: str,
+    count: int,
+) -> pd.DataFrame:
+    """Return what the first images of a diagnosis are called, right or wrong, by their ids.
+
+    Returns:
+        `archive`, `answer` (ISIC code), `probability` (of the answer) and `probability of the
+        truth` by `image_id`.
+    """
+    told = as_told(table, probabilities, codes)
+    found = table.assign(
+        answer=np.array(codes)[told.argmax(axis=1)],
+        probability=told.max(axis=1),
+        **{"probability of the truth": told[np.arange(len(told)), truth_of(table, codes)]},
+    )
+    columns = ["archive", "answer", "probability", "probability of the truth"]
+    chosen = found[found["diagnosis"] == code].set_index("image_id").sort_index()
+    return chosen[columns].head(count)
 
 
 def _resampled_weights(table, truth, rng):
