@@ -4,6 +4,7 @@ import html
 import math
 
 from skin_cancer.app.reading import Opinion, Reading
+from skin_cancer.data import credits
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.model.bundle import Description
 from skin_cancer.model.classifier import DISCLAIMER, Prediction
@@ -143,15 +144,17 @@ def measures_html(reading: Reading) -> str:
 
 
 def footer_html(description: Description) -> str:
-    """Return what the page is not, where pictures go and which model answers as HTML."""
+    """Return what the page is not, where pictures go, which model answers and its terms as HTML."""
+    datasets = description.training["provenance"]["dataset"]
+    terms = credits.joined(datasets.split(", ")).terms
     return f"""
 <footer class="sc-small">
   <p><strong>Not a medical device.</strong> {html.escape(DISCLAIMER)}</p>
   <p>Your pictures stay in the memory of the computer that serves this page: nothing is written
   to disk, nothing is sent on, and they are gone when you close the page.</p>
   <p>Model {html.escape(description.name)}: trained on
-  {html.escape(description.training["provenance"]["dataset"])}, {len(description.diagnoses)}
-  diagnoses; it has no answer for any other.</p>
+  {html.escape(datasets)}, {len(description.diagnoses)} diagnoses; it has no answer for any other.
+  Its weights are {html.escape(terms)}; the code is under the MIT licence.</p>
 </footer>"""
 
 

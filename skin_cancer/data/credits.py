@@ -14,6 +14,7 @@ class Source:
     Attributes:
         origin: what it is, with its citation.
         licence: of weights that learnt from it.
+        terms: what that licence allows, in three words.
         uses: what the model may be used for.
         users: who may use it.
         instrument: with what the pictures were taken.
@@ -24,6 +25,7 @@ class Source:
 
     origin: str
     licence: str
+    terms: str
     uses: str
     users: str
     instrument: str
@@ -36,11 +38,13 @@ USES = (
     "Research and teaching, and a second opinion on a dermatoscopic picture of one skin lesion "
     "that supports a doctor's decision."
 )
+NON_COMMERCIAL = "for non-commercial use only"
 USERS = "Doctors who know dermatoscopy; researchers, teachers and students of image analysis."
 HAM10000 = Source(
     origin="HAM10000 (Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161)",
     licence="The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, "
     f"{HAM10000_DOI}).",
+    terms=NON_COMMERCIAL,
     uses=USES,
     users=USERS,
     instrument="HAM10000 names four sources, which differ in camera and in clinic: "
@@ -59,6 +63,7 @@ BY_NAME = {
     "ISIC 2019": Source(
         origin="ISIC 2019 (HAM10000, BCN20000 and MSK; challenge.isic-archive.com)",
         licence="The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019).",
+        terms=NON_COMMERCIAL,
         uses=USES,
         users=USERS,
         instrument="ISIC 2019 joins three collections, each of other cameras and clinics.",
@@ -73,6 +78,7 @@ BY_NAME = {
     "MILK10k": Source(
         origin="MILK10k (MILK study team, ISIC Archive, 2025; challenge.isic-archive.com)",
         licence="The weights are CC BY-NC, as the data they were trained on (MILK10k).",
+        terms=NON_COMMERCIAL,
         uses=USES,
         users=USERS,
         instrument="MILK10k comes from five centres and does not say which image from which.",
@@ -85,6 +91,7 @@ BY_NAME = {
     "synthetic sample": Source(
         origin="the synthetic sample, drawings made by this project",
         licence="The weights are MIT, as the code that drew what they were trained on.",
+        terms="free for any use",
         uses="Teaching, and tests of this project's code; nothing else.",
         users="Teachers, students and developers.",
         instrument="None: the pictures are drawn.",

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
 from skin_cancer import priors
-from skin_cancer.data import dataset
+from skin_cancer.data import archives, dataset
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.images import lesion, squares
@@ -207,7 +207,8 @@ def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:
         "appearance_precision": spread.precision_.astype(np.float32),
         **_skin(classifier, table, mean, basis, within),
         "cases": uncertainty.reduce(uncertainty.root(features) - mean, basis).astype(np.float16),
-        **{name: table[name].to_numpy(str) for name in ("image_id", "lesion_id", "diagnosis")},
+        "image_id": archives.archive_ids(table).to_numpy(str),
+        **{name: table[name].to_numpy(str) for name in ("lesion_id", "diagnosis")},
     }
     known = uncertainty.Doubt({}, reference)
     rows = [known.distances(f, a) for f, a in zip(features, looks, strict=True)]

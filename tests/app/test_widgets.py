@@ -478,7 +478,9 @@ def test_a_bundle_that_cannot_be_loaded_is_said_on_the_page(tmp_path, monkeypatc
 
 def test_another_bundle_by_its_folder(monkeypatch):
     monkeypatch.setenv(bundle.BUNDLE_VARIABLE, str(bundle.MEASURED_BUNDLE))
-    assert bundle.read(bundle.MEASURED_BUNDLE).name in page.build().children[-1].value
+    footer = page.build().children[-1].value
+    assert bundle.read(bundle.MEASURED_BUNDLE).name in footer
+    assert "weights are for non-commercial use only; the code is under the MIT licence." in footer
 
 
 def test_the_evidence_holds_a_heatmap_for_each_diagnosis(familiar):
