@@ -110,4 +110,10 @@ def joined(names: Iterable[str]) -> Source:
         names: of `BY_NAME`.
     """
     sources = [dataclasses.asdict(BY_NAME[name]) for name in names]
-    return Source(**{key: " ".join(dict.fromkeys(s[key] for s in sources)) for key in sources[0]})
+    between = {"origin": "; ", "terms": "; ", "ids": " and "}
+    return Source(
+        **{
+            key: between.get(key, " ").join(dict.fromkeys(source[key] for source in sources))
+            for key in sources[0]
+        }
+    )

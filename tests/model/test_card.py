@@ -136,6 +136,27 @@ def test_a_model_of_drawings_speaks_of_no_patients_data(shipped, doubt):
     assert "No trainings were compared." in text
 
 
+def test_a_model_of_several_archives_says_what_it_learnt_of_each(shipped):
+    training = trained_as(
+        shipped,
+        dataset="HAM10000, ISIC 2019",
+        images_of_sources={"HAM10000, rosendahl": 1500, "ISIC 2019, BCN_20000": 8000},
+        images_levelled={"BCN_20000, 84": 8000},
+        lesions_unnamed=1048,
+        links=[["A", "B"], ["C", "D"]],
+        links_sha256="abc",
+        kept_sha256="def",
+    )
+    whole = written(shipped, training=training)
+    text = plain(whole)
+    assert "\n| ISIC 2019, BCN_20000 | 8,000 |\n" in whole
+    assert "1,048 of these images name no lesion; each counts as a lesion of its own." in text
+    assert "All 8,000 images of BCN_20000 are reduced to 84 pixels and compressed alike" in text
+    assert "2 pairs of lesions that local features found to be one" in text
+    assert "ids of the lesions kept apart: `def`." in text
+    assert "(Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161); ISIC 2019 (" in text
+
+
 def test_the_licence_is_that_of_the_data(shipped):
     text = plain(written(shipped, training=trained_as(shipped, dataset="ISIC 2019")))
     assert "The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019)." in text
