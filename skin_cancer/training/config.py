@@ -48,6 +48,9 @@ class TrainingConfig:
     label_smoothing: float = _option(0.03, "share of each label spread over all diagnoses")
     averaging: float = _option(0.995, "momentum of the running average of the weights")
     normalisation: str = _option("trained", "statistics of batch normalisation: frozen or trained")
+    frozen_stages: int = _option(
+        0, "first stages of an EfficientNet-Lite that keep their weights, the stem with them"
+    )
     augmentation: float = _option(1.0, "strength of augmentation, 0 to 3")
     softening: float = _option(
         0.0, "chance that a view loses resolution, and that it is blurred or sharpened sideways"
@@ -92,6 +95,7 @@ class TrainingConfig:
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "averaging": 0 <= self.averaging < 1,
             "normalisation": self.normalisation in NORMALISATIONS,
+            "frozen_stages": 0 <= self.frozen_stages <= 7,
             "augmentation": 0 <= self.augmentation <= 3,
             "softening": 0 <= self.softening <= 1,
             "mixup": self.mixup >= 0,

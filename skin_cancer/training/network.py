@@ -94,6 +94,25 @@ def build_outputs(network: keras.Model, size: int) -> keras.Model:
     return keras.Model(image, {"logits": logits, "maps": maps, "features": features})
 
 
+def freeze(network: keras.Model, statistics: bool, stages: int) -> None:
+    """Let a part of a network keep its weights.
+
+    Args:
+        network: as `build_network` returns it.
+        statistics: whether all batch normalisation keeps its own.
+        stages: how many of the first stages of an EfficientNet-Lite do, the stem with them.
+
+    Raises:
+        ValueError: the network has no such stages.
+    """
+    first = tuple(["stem"] + [f"block{stage + 1}" for stage in range(stages)]) if stages else ()
+    if not all(any(layer.name.startswith(name) for layer in network.layers) for name in first):
+        raise ValueError(f"{network.name} has no {stages} first stages to keep as they are.")
+    for layer in network.layers:
+        normalises = isinstance(layer, layers.BatchNormalization)
+        layer.trainable = not (layer.name.startswith(first) or (statistics and normalises))
+
+
 def add_to_bias(network: keras.Model, values: np.ndarray) -> None:
     """Add values (classes,) to a network's logits, in the bias of its head."""
     bias = network.get_layer("head").bias

@@ -24,6 +24,7 @@ from skin_cancer.training.config import CHECKPOINT, TrainingConfig, divide, read
 from skin_cancer.training.export import export_bundle
 from skin_cancer.training.keras_settings import keras
 from skin_cancer.training.loss import compile_network
+from skin_cancer.training.network import freeze
 from skin_cancer.training.provenance import provenance_of
 from skin_cancer.training.start import start_network
 from skin_cancer.training.validation import validate, write_predictions
@@ -93,9 +94,10 @@ def compiled_network(
         BundleError, TrainingError: as of `start_network`.
     """
     network = start_network(config, len(dataset.codes(training)), kept)
-    if config.normalisation == "frozen":
-        for layer in network.layers:
-            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    try:
+        freeze(network, config.normalisation == "frozen", config.frozen_stages)
+    except ValueError as error:
+        raise TrainingError(f"frozen_stages={config.frozen_stages}: {error}") from error
     compile_network(network, config, steps=len(TrainingImages(training, config, 0)))
     return network
 

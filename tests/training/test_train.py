@@ -437,6 +437,26 @@ def test_a_bundle_undoes_the_drawing_of_rare_diagnoses(ham10000, tmp_path):
         assert served == pytest.approx(written.loc[row.image_id].to_dict(), abs=0.01)
 
 
+@pytest.mark.usefixtures("tiny_network")
+def test_the_first_stages_keep_their_weights_and_the_others_learn(ham10000, tiny_run, tmp_path):
+    small = {"image_size": 64, "first_image_size": 64, "batch_size": 16, "epochs": 1}
+    start = {"start_weights": str(tiny_run / "bundle"), "frozen_stages": 1}
+    config = TrainingConfig(data=str(ham10000), output=str(tmp_path), **small, **start)
+    before = start_weights.start_network(config, 7)
+    network, *_ = train.train(config)
+    for layer, old in zip(network.layers, before.layers, strict=True):
+        if layer.get_weights():
+            pairs = zip(layer.get_weights(), old.get_weights(), strict=True)
+            same = all(np.array_equal(*pair) for pair in pairs)
+            assert same == layer.name.startswith(("stem", "block1")), layer.name
+
+
+def test_a_backbone_without_stages_cannot_keep_them():
+    options = {"backbone": "MobileNetV3Small", "start_weights": "random", "frozen_stages": 2}
+    with pytest.raises(TrainingError, match=r"frozen_stages=2: MobileNetV3Small has no 2 first"):
+        train.compiled_network(TrainingConfig(**options), pd.DataFrame({"diagnosis": ["MEL"]}))
+
+
 def test_a_backbone_that_is_not_there():
     with pytest.raises(TrainingError, match="No backbone 'NoSuchNet'"):
         start_weights.start_network(TrainingConfig(backbone="NoSuchNet"), 7)
