@@ -20,6 +20,8 @@ CARD = "README.md"
 FIGURES = "figures"
 GRAPHS = {"float": "model.tflite", "int8": "model_int8.tflite"}
 KERAS_MODEL = "model.keras"
+LOGITS = "logits.csv"  # of the images left out in training, for calibrations to come
+OPTIONAL = (KERAS_MODEL, LOGITS)
 REFERENCE = "reference.npz"
 
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"  # in the environment: the folder of the page's bundle

@@ -33,8 +33,8 @@ def write(
     Args:
         folder: the bundle's folder; a bundle that is there already is replaced.
         description: becomes `bundle.json` and the model card.
-        files: folder that holds the graphs, the reference if the description has doubt, the Keras
-            model if the bundle is to have it, and the figures that are not given.
+        files: folder that holds the graphs, the reference if the description has doubt, Keras model
+            and logits if the bundle is to have them, and the figures that are not given.
         figures: new figures by their file names.
 
     Raises:
@@ -43,8 +43,8 @@ def write(
     folder = Path(folder).resolve()
     aside = folder.with_name(f".{folder.name}.part")
     card = model_card(description)
-    has_keras = (Path(files) / bundle.KERAS_MODEL).exists()  # one only to be measured goes without
-    names = [*description.files, *([bundle.KERAS_MODEL] if has_keras else [])]
+    more = [name for name in bundle.OPTIONAL if (Path(files) / name).exists()]
+    names = [*description.files, *more]
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)

@@ -1,8 +1,6 @@
 """Two trained networks to what ships: the one that has seen all lesions, and its measured twin."""
 
 import dataclasses
-import shutil
-import tempfile
 from pathlib import Path
 
 from skin_cancer.evaluation import evaluate
@@ -67,7 +65,7 @@ def publish(measured: Path, shipped: Path, models: Path = bundle.MODELS_FOLDER) 
     """Put the network that ships into a folder, and beside it the one that is measured for it.
 
     The first has seen all lesions, so its card holds what was measured of the second. That one
-    goes without its Keras model and without figures.
+    goes without figures.
 
     Args:
         measured: bundle of the network that never saw the holdout.
@@ -98,7 +96,4 @@ def _publish_shipped(twin, measured, shipped, models):
 def _publish_measured(twin, measured, models):
     bare = {title: {**measures, "figures": {}} for title, measures in twin.metrics.items()}
     plain = dataclasses.replace(twin, metrics=bare)
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in plain.files:
-            shutil.copy(measured / name, scratch)
-        bundle_writer.write(models / plain.name, plain, scratch)
+    bundle_writer.write(models / plain.name, plain, measured)

@@ -10,7 +10,7 @@ from skin_cancer.data import dataset, splits
 from skin_cancer.errors import TrainingError
 
 SIZE_STEP = 32
-CHECKPOINT, PREDICTIONS, LOGITS = "checkpoint.npz", "predictions.csv", "logits.csv"
+CHECKPOINT, PREDICTIONS = "checkpoint.npz", "predictions.csv"
 NORMALISATIONS = ("frozen", "trained")
 LESIONS = ("published", "images")
 FOLDERS = ("data", "output", "links")

@@ -1,5 +1,6 @@
 """A trained network to a bundle: the Keras model and the LiteRT graphs."""
 
+import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -52,6 +53,8 @@ def export_bundle(
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch)
         _save_keras(network, files / bundle.KERAS_MODEL)
+        if (folder.with_name(bundle.LOGITS)).exists():
+            shutil.copy(folder.with_name(bundle.LOGITS), files)
         _save_graphs(build_outputs(network, config.image_size), files, training, config)
         bundle_writer.write(folder, description, files)
     return folder

@@ -7,9 +7,10 @@ import pandas as pd
 
 from skin_cancer import priors
 from skin_cancer.diagnoses import ISIC_2019
+from skin_cancer.model.bundle import LOGITS
 from skin_cancer.training import devices
 from skin_cancer.training.batches import CentredImages, label_sets
-from skin_cancer.training.config import LOGITS, PREDICTIONS, TrainingConfig
+from skin_cancer.training.config import PREDICTIONS, TrainingConfig
 from skin_cancer.training.keras_settings import keras
 
 CODES = [diagnosis.code for diagnosis in ISIC_2019]

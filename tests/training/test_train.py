@@ -22,7 +22,7 @@ from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.training import start as start_weights
 from skin_cancer.training import train
 from skin_cancer.training.batches import crop_size
-from skin_cancer.training.config import CHECKPOINT, LOGITS, PREDICTIONS, TrainingConfig
+from skin_cancer.training.config import CHECKPOINT, PREDICTIONS, TrainingConfig
 from skin_cancer.training.loss import AdjustedCrossentropy, accuracy
 
 
@@ -201,6 +201,8 @@ def test_a_fold_is_validated_and_can_be_measured(ham10000, tmp_path, monkeypatch
     assert "balanced accuracy" in call(*measure, "--part=3", "--save").stdout
     assert "HAM10000, fold 3" in bundle.read(tmp_path / "bundle").metrics
     assert "### HAM10000, fold 3" in (tmp_path / "bundle" / bundle.CARD).read_text()
+    kept = (tmp_path / "bundle" / bundle.LOGITS).read_text()
+    assert kept == (tmp_path / bundle.LOGITS).read_text()
     assert "can only be measured on test or holdout or 3" in call(*measure, "--part=2").stderr
 
 
@@ -304,7 +306,7 @@ def test_training_on_several_archives(joined):
     assert "validation_balanced_accuracy" not in first
     assert set(second["validation_of_archives"]) == set(table["archive"])
     whole = splits.split(dataset.read(config.data), links=[(held, other)])
-    logits = pd.read_csv(Path(config.output) / LOGITS, index_col="image_id")
+    logits = pd.read_csv(Path(config.output) / bundle.LOGITS, index_col="image_id")
     assert set(logits.index) == set(whole.loc[whole["fold"] == 0, "image_id"])
     assert list(logits.columns) == list(dataset.codes(table))
     chances = dataset.read_probabilities(Path(config.output) / PREDICTIONS)
