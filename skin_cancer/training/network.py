@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.training.keras_settings import keras
 
 layers = keras.layers
@@ -92,6 +93,11 @@ def build_outputs(network: keras.Model, size: int) -> keras.Model:
     maps = project(feature_map)
     project.set_weights([head.get_weights()[0][None, None]])
     return keras.Model(image, {"logits": logits, "maps": maps, "features": features})
+
+
+def codes_of(network: keras.Model) -> tuple[str, ...]:
+    """Return the ISIC codes of a network's logits."""
+    return tuple(diagnosis.code for diagnosis in ISIC_2019[: network.output_shape[-1]])
 
 
 def add_to_bias(network: keras.Model, values: np.ndarray) -> None:
