@@ -1,13 +1,14 @@
 """Measures of predictions: accuracy, ranking, calibration, groups and differences."""
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from skin_cancer import priors
-from skin_cancer.diagnoses import BY_CODE
+from skin_cancer.diagnoses import BY_CODE, TAXONOMY
 from skin_cancer.errors import DatasetError
 
 RESAMPLES = 2000
@@ -211,10 +212,8 @@ def _mean_recalls(truth, answers, weights):
 
 
 def _area(positive, score, weights):
-    return _interval(
-        roc_auc_score(positive, score),
-        [roc_auc_score(positive, score, sample_weight=weight) for weight in weights],
-    )
+    whole, *drawn = _areas_under(positive, score, np.vstack([np.ones(len(score)), weights]))
+    return _interval(whole, drawn)
 
 
 def _areas(truth, probabilities, codes, prior, weights):
@@ -531,3 +530,108 @@ def _recalls(truth, answers, classes, weights):
 def _interval(value, drawn):
     low, high = np.percentile(drawn, LEVELS)
     return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+# What recipes are chosen by: losses and ranks of each image, where labels mean several diagnoses.
+
+KNOWING_SCC = {name for name, words in TAXONOMY.items() if "SCC" in chain(*words.values())}
+
+
+def meant_by(table: pd.DataFrame, codes: Sequence[str]) -> np.ndarray:
+    """Return whether each diagnosis is right for an image: bool (images, diagnoses).
+
+    Right are the image's `diagnosis` and its `alternative`, and for the AKIEC of an archive whose
+    labels do not know SCC that as well.
+
+    Args:
+        table: one row an image, as `dataset.read` returns it.
+        codes: ISIC codes of the columns.
+    """
+    merged = (table["diagnosis"] == "AKIEC") & ~table["archive"].isin(KNOWING_SCC)
+    labels = table["diagnosis"], table["alternative"].fillna(""), np.where(merged, "SCC", "")
+    return np.array([[code in right for code in codes] for right in zip(*labels, strict=True)])
+
+
+def balanced_weights(table: pd.DataFrame) -> np.ndarray:
+    """Return weights of sum 1 under which all diagnoses that occur count alike: float (images,)."""
+    weights = class_weights(pd.factorize(table["diagnosis"])[0])
+    return weights / weights.sum()
+
+
+def balanced_log_loss(
+    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], seed: int = 0
+) -> dict:
+    """Return the mean over the diagnoses that occur of the mean negative log probability.
+
+    The probability is that of all diagnoses that an image's label may mean.
+
+    Args:
+        table: one row an image, as `dataset.read` returns it.
+        probabilities: float (images, diagnoses) under the balanced prior.
+        codes: ISIC codes of the columns.
+        seed: of the bootstrap.
+
+    Returns:
+        `value`, and its interval `low` to `high` as in `measure`.
+
+    >>> table = pd.DataFrame({"diagnosis": ["MEL", "NV", "NV"], "lesion_id": [*"abc"]})
+    >>> table = table.assign(alternative=None, archive="HAM10000")
+    >>> probabilities = np.array([[0.5, 0.5], [0.75, 0.25], [0, 1]])
+    >>> round(balanced_log_loss(table, probabilities, ["MEL", "NV"])["value"], 3)
+    0.693
+    """
+    return _balanced_mean(table, _log_losses(table, probabilities, codes), seed)
+
+
+def log_loss_gain(
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    others: np.ndarray,
+    codes: Sequence[str],
+    seed: int = 0,
+) -> dict:
+    """Return by how much `probabilities` lower the balanced log-loss of `others`, paired.
+
+    Arguments and result are as of `balanced_log_loss`; what is lower is better, and gains are
+    above zero.
+    """
+    losses = (_log_losses(table, given, codes) for given in (others, probabilities))
+    return _balanced_mean(table, np.subtract(*losses), seed)
+
+
+def melanoma_by_probability(
+    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], seed: int = 0
+) -> dict:
+    """Return what `melanoma_against_nevus` does, ranked by the probability of melanoma."""
+    chosen = table["diagnosis"].isin(["MEL", "NV"]).to_numpy()
+    part, score = table[chosen], probabilities[chosen, list(codes).index("MEL")]
+    positive = (part["diagnosis"] == "MEL").to_numpy()
+    weights = _resampled_weights(part, positive.astype(int), np.random.default_rng(seed))
+    return _area(positive, score, weights)
+
+
+def _log_losses(table, probabilities, codes):
+    right = (meant_by(table, codes) * probabilities).sum(axis=1)
+    return -np.log(np.maximum(right, 1e-12))
+
+
+def _areas_under(positive, score, weights):
+    """Area under the ROC curve under each row of image weights: (rows,)."""
+    order = np.argsort(score)
+    ties = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
+    above, below = (
+        np.add.reduceat(weights[:, order] * kind[order], ties, axis=1)
+        for kind in (positive, ~positive)
+    )
+    lower = below.cumsum(axis=1) - below / 2  # a tie counts half
+    return (above * lower).sum(axis=1) / (above.sum(axis=1) * below.sum(axis=1))
+
+
+def _balanced_mean(table, values, seed):
+    """Mean over the diagnoses of the mean of an image's values, with its interval."""
+    truth = pd.factorize(table["diagnosis"])[0]
+    weights = _resampled_weights(table, truth, np.random.default_rng(seed))
+    weights = np.vstack([np.ones(len(truth)), weights])
+    belongs = np.eye(truth.max() + 1)[truth]
+    means = (weights @ (belongs * values[:, None]) / (weights @ belongs)).mean(axis=1)
+    return _interval(means[0], means[1:])
