@@ -70,8 +70,8 @@ def measure(
             "balanced accuracy": _interval(recalls.mean(), drawn.mean(axis=1)),
             **_of_frequent(recalls, drawn, lesions >= GROUP_LESIONS),
             **_areas(truth, probabilities, known, prior, weights),
-            f"{MELANOMA_AREA}, by P(MEL)": melanoma_against_nevus(
-                table, probabilities, known, seed, by_odds=False
+            f"{MELANOMA_AREA}, by P(MEL)": melanoma_by_probability(
+                table, probabilities, known, seed
             ),
             f"{MELANOMA_AREA}, by P(MEL) / P(NV)": melanoma_against_nevus(
                 table, probabilities, known, seed
@@ -147,12 +147,31 @@ def as_told(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]
     """
     if "archive" not in table or "SCC" not in codes:
         return probabilities
-    one = ~table["archive"].map(lambda archive: "SCC" in told_apart(archive)).to_numpy(bool)
+    one = _knows_no_scc(table)
     scc, akiec = list(codes).index("SCC"), list(codes).index("AKIEC")
     merged = probabilities.copy()
     merged[one, akiec] += merged[one, scc]
     merged[one, scc] = 0
     return merged
+
+
+def _knows_no_scc(table):
+    return ~table["archive"].map(lambda archive: "SCC" in told_apart(archive)).to_numpy(bool)
+
+
+def meant_by(table: pd.DataFrame, codes: Sequence[str]) -> np.ndarray:
+    """Return whether each diagnosis is right for an image: bool (images, diagnoses).
+
+    Right are the image's `diagnosis` and its `alternative`, and for the AKIEC of an archive whose
+    labels do not know SCC that as well.
+
+    Args:
+        table: one row an image, as `dataset.read` returns it.
+        codes: ISIC codes of the columns.
+    """
+    merged = (table["diagnosis"] == "AKIEC") & _knows_no_scc(table)
+    labels = table["diagnosis"], table["alternative"].fillna(""), np.where(merged, "SCC", "")
+    return np.array([[code in right for code in codes] for right in zip(*labels, strict=True)])
 
 
 def malignant_of(table: pd.DataFrame) -> np.ndarray:
@@ -230,32 +249,37 @@ def mean_recall(
 
 
 def melanoma_against_nevus(
-    table: pd.DataFrame,
-    probabilities: np.ndarray,
-    codes: Sequence[str],
-    seed: int = 0,
-    by_odds: bool = True,
+    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], seed: int = 0
 ) -> dict:
-    """Return the area under the ROC curve among melanomas and nevi alone.
+    """Return the area under the ROC curve among melanomas and nevi alone, ranked by their odds.
 
     Args:
         table: one row an image, with `diagnosis` and `lesion_id`.
-        probabilities: float (images, diagnoses), under the balanced prior.
+        probabilities: float (images, diagnoses), under any prior: the odds rank alike.
         codes: ISIC codes of the columns.
         seed: of the bootstrap.
-        by_odds: rank by P(MEL) / P(NV), which no prior changes; else by P(MEL).
 
     Returns:
         `value`, and its interval `low` to `high` as in `measure`.
     """
+    found = np.log(np.maximum(probabilities, 1e-12))
+    melanoma, nevus = (found[:, list(codes).index(code)] for code in ("MEL", "NV"))
+    return _melanoma_area(table, melanoma - nevus, seed)
+
+
+def melanoma_by_probability(
+    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], seed: int = 0
+) -> dict:
+    """Return what `melanoma_against_nevus` does, ranked by the probability of melanoma."""
+    return _melanoma_area(table, probabilities[:, list(codes).index("MEL")], seed)
+
+
+def _melanoma_area(table, score, seed):
     chosen = table["diagnosis"].isin(["MEL", "NV"]).to_numpy()
     part = table[chosen]
-    melanoma, nevus = (probabilities[chosen, list(codes).index(code)] for code in ("MEL", "NV"))
-    score = np.log(np.maximum(melanoma, 1e-12))
-    score -= np.log(np.maximum(nevus, 1e-12)) * by_odds
     positive = (part["diagnosis"] == "MEL").to_numpy()
     weights = _resampled_weights(part, positive.astype(int), np.random.default_rng(seed))
-    return _area(positive, score, weights)
+    return _area(positive, score[chosen], weights)
 
 
 def _mean_recalls(truth, answers, weights):
@@ -266,10 +290,20 @@ def _mean_recalls(truth, answers, weights):
 
 
 def _area(positive, score, weights):
-    return _interval(
-        roc_auc_score(positive, score),
-        [roc_auc_score(positive, score, sample_weight=weight) for weight in weights],
+    whole, *drawn = _areas_under(positive, score, np.vstack([np.ones(len(score)), weights]))
+    return _interval(whole, drawn)
+
+
+def _areas_under(positive, score, weights):
+    """Area under the ROC curve under each row of image weights: (rows,)."""
+    order = np.argsort(score)
+    ties = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
+    above, below = (
+        np.add.reduceat(weights[:, order] * kind[order], ties, axis=1)
+        for kind in (positive, ~positive)
     )
+    lower = below.cumsum(axis=1) - below / 2  # a tie counts half
+    return (above * lower).sum(axis=1) / (above.sum(axis=1) * below.sum(axis=1))
 
 
 def _areas(truth, probabilities, codes, prior, weights):
@@ -685,3 +719,65 @@ def _recalls(truth, answers, classes, weights):
 def _interval(value, drawn):
     low, high = np.percentile(drawn, LEVELS)
     return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def balanced_weights(table: pd.DataFrame) -> np.ndarray:
+    """Return weights of sum 1 under which all diagnoses that occur count alike: float (images,)."""
+    weights = 1 / table.groupby("diagnosis")["diagnosis"].transform("size").to_numpy()
+    return weights / weights.sum()
+
+
+def balanced_log_loss(
+    table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str], seed: int = 0
+) -> dict:
+    """Return the mean over the diagnoses that occur of the mean negative log probability.
+
+    The probability is that of all diagnoses that an image's label may mean.
+
+    Args:
+        table: one row an image, as `dataset.read` returns it.
+        probabilities: float (images, diagnoses) under the balanced prior.
+        codes: ISIC codes of the columns.
+        seed: of the bootstrap.
+
+    Returns:
+        `value`, and its interval `low` to `high` as in `measure`.
+
+    >>> table = pd.DataFrame({"diagnosis": ["MEL", "NV", "NV"], "lesion_id": [*"abc"]})
+    >>> table = table.assign(alternative=None, archive="HAM10000")
+    >>> probabilities = np.array([[0.5, 0.5], [0.75, 0.25], [0, 1]])
+    >>> round(balanced_log_loss(table, probabilities, ["MEL", "NV"])["value"], 3)
+    0.693
+    """
+    return _balanced_mean(table, _log_losses(table, probabilities, codes), seed)
+
+
+def log_loss_gain(
+    table: pd.DataFrame,
+    probabilities: np.ndarray,
+    others: np.ndarray,
+    codes: Sequence[str],
+    seed: int = 0,
+) -> dict:
+    """Return by how much `probabilities` lower the balanced log-loss of `others`, paired.
+
+    Arguments and result are as of `balanced_log_loss`; what is lower is better, and gains are
+    above zero.
+    """
+    losses = (_log_losses(table, given, codes) for given in (others, probabilities))
+    return _balanced_mean(table, np.subtract(*losses), seed)
+
+
+def _log_losses(table, probabilities, codes):
+    right = (meant_by(table, codes) * probabilities).sum(axis=1)
+    return -np.log(np.maximum(right, 1e-12))
+
+
+def _balanced_mean(table, values, seed):
+    """Mean over the diagnoses of the mean of an image's values, with its interval."""
+    truth = pd.factorize(table["diagnosis"])[0]
+    weights = _resampled_weights(table, truth, np.random.default_rng(seed))
+    weights = np.vstack([np.ones(len(truth)), weights])
+    belongs = np.eye(truth.max() + 1)[truth]
+    means = (weights @ (belongs * values[:, None]) / (weights @ belongs)).mean(axis=1)
+    return _interval(means[0], means[1:])

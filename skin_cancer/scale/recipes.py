@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from graphlib import TopologicalSorter
@@ -25,15 +25,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize
 from tqdm.auto import tqdm
 
+from skin_cancer import priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.evaluation import metrics, record
 from skin_cancer.images import cleaning, lesion
 from skin_cancer.model import bundle, card
 from skin_cancer.scale import publish, runs
-from skin_cancer.training.config import PREDICTIONS, TrainingConfig
+from skin_cancer.training.config import PREDICTIONS, TrainingConfig, read_divided
 
 # Copies of the dataset, each image changed for training and validation alike.
 PREPARATIONS = {
@@ -43,6 +45,7 @@ PREPARATIONS = {
 }
 LAST_STAGE = "third stage"  # of the folds' networks
 OUT_OF_FOLD = "out_of_fold.csv"
+SAME_DATA = "Name the data and links that the stage was trained with."
 
 Trainings = dict[str, dict[str, Any]]  # name to options, as in `recipes.toml`
 Data = Path | list[Path]  # the dataset's folder or folders
@@ -101,10 +104,11 @@ def bundle_of(output: str | Path, name: str) -> Path:
     return folder(output, name) / "bundle"
 
 
-def command(name: str, options: dict[str, Any], output: str | Path, data: Data) -> list[str]:
+def command(
+    name: str, options: dict[str, Any], output: str | Path, data: Data, links: str = ""
+) -> list[str]:
     """Return the shell's command of a training, with the options that differ from the defaults."""
-    folders = data if isinstance(data, list) else [data]
-    given = {"data": ",".join(map(str, folders)), **options, "output": str(folder(output, name))}
+    given = {"data": _listed(data), "links": links, **options, "output": str(folder(output, name))}
     if "data" in options:
         given["data"] = str(folder(output, options["data"]))
     if "targets" in options:
@@ -117,6 +121,10 @@ def command(name: str, options: dict[str, Any], output: str | Path, data: Data) 
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in changed.items()]
     end = [] if _ends_in_bundle(name, options) else ["--no-bundle"]
     return ["python", "-m", "skin_cancer.training", *arguments, *end]
+
+
+def _listed(data):
+    return ",".join(map(str, data if isinstance(data, list) else [data]))
 
 
 def _leaves_out(options):
@@ -133,7 +141,7 @@ def _planned(name, options, output, task=None):
     return runs.Run(folder(output, name), last, task)
 
 
-def run(trainings: Trainings, output: str | Path, data: Data, jobs: int) -> None:
+def run(trainings: Trainings, output: str | Path, data: Data, jobs: int, links: str = "") -> None:
     """Run the trainings that are not finished, some at a time.
 
     Args:
@@ -141,13 +149,14 @@ def run(trainings: Trainings, output: str | Path, data: Data, jobs: int) -> None
         output: folder with a folder and a log for each training.
         data: the dataset's folder or folders.
         jobs: how many to run at a time; the processor's cores are shared among them.
+        links: table of the images that show one lesion, or nothing.
 
     Raises:
         TrainingError: names the logs of the trainings that failed. The others are finished, but
             for those that go on from these.
     """
     planned = {
-        name: _planned(name, options, output, command(name, options, output, data))
+        name: _planned(name, options, output, command(name, options, output, data, links))
         for name, options in trainings.items()
     }
     todo = [trainings[name] for name in trainings if not planned[name].finished]
@@ -251,62 +260,135 @@ def compare(trainings: Trainings, output: str | Path, table: pd.DataFrame) -> pd
     Args:
         trainings: name to options.
         output: folder with a folder for each training.
-        table: the images, as `splits.split` returns them.
+        table: the images, as `splits.split` returns them; linked lesions count as one.
 
     Returns:
-        One row a finished training: `mean recall` of the diagnoses that occur, with its interval;
-        `gain` against the first training with the same part left out, paired, with its interval,
-        and None for that first one; area under the ROC curve of `melanoma against nevus` with its
-        interval. Where all folds are finished, a row of all their images together follows.
+        One row a finished training. `balanced log-loss` and `mean recall`, of the diagnoses that
+        occur; the gain in each, `gain in log-loss` and `gain`, against the first training with the
+        same part left out, paired, and None for that first one; area under the ROC curve of
+        `melanoma against nevus` by their odds and, `by P(MEL)`, by the probability of melanoma,
+        None where one of them does not occur. All have their interval. Where all folds of a row
+        are finished, a row of all their images together follows, and one with `biases refitted`.
 
     Raises:
-        TrainingError: none is finished.
+        TrainingError: none is finished, or one has predicted other images than the first.
     """
-    codes, rows = dataset.codes(table), {}
-    first: dict[int | str, np.ndarray] = {}
-    for name, (left_out, found) in _predictions(trainings, output).items():
-        part = table.set_index("image_id", drop=False).loc[found.index]
-        probabilities = found[list(codes)].to_numpy()
-        base = first.setdefault(left_out, probabilities)
-        gain = metrics.difference(part, probabilities, base, codes)
-        rows[name] = {
-            "mean recall": metrics.mean_recall(part, probabilities, codes),
-            "gain": None if base is probabilities else gain,
-            "melanoma against nevus": metrics.melanoma_against_nevus(part, probabilities, codes),
-        }
+    table = table.assign(lesion_id=table["group"]).set_index("image_id", drop=False)
+    rows = {}
+    first: dict[int | str, pd.DataFrame] = {}
+    for name, (left_out, found) in _predictions(trainings, output, table).items():
+        base = first.setdefault(left_out, found)
+        if not base.index.equals(found.index):
+            raise TrainingError(f"{name} has predicted other images than the first. {SAME_DATA}")
+        rows[name] = _measured(table.loc[found.index], found, None if base is found else base)
     if not rows:
         raise TrainingError(f"No training of this stage is finished in {output}.")
     return pd.DataFrame(rows).T.rename_axis("training")
 
 
-def _predictions(trainings, output):
-    """Return name to (what was left out, predictions of it), all folds together included."""
-    found: dict[str, tuple] = {}
-    levers: dict[str, list] = {}
-    for name, options in trainings.items():
-        path = folder(output, name) / PREDICTIONS
-        if not path.exists():
-            continue
-        predictions = dataset.read_probabilities(path)
-        found[name] = options.get("source") or options.get("fold"), predictions
-        if "fold" in options:
-            lever = name.removesuffix(f", fold {options['fold']}")
-            levers.setdefault(lever, []).append(predictions)
-    for lever, parts in levers.items():
-        if len(parts) == splits.FOLDS:
-            found[f"{lever}, all folds"] = "all folds", pd.concat(parts)
+def _measured(table, found, base):
+    """Return the row of `compare` of some predictions, and their gains over others."""
+    codes, ours = list(found), found.to_numpy()
+    both = {"MEL", "NV"} <= set(table["diagnosis"])
+
+    def gained(measure):
+        return None if base is None else measure(table, ours, base.to_numpy(), codes)
+
+    def ranked(measure):
+        return measure(table, ours, codes) if both else None
+
+    return {
+        "balanced log-loss": metrics.balanced_log_loss(table, ours, codes),
+        "gain in log-loss": gained(metrics.log_loss_gain),
+        "mean recall": metrics.mean_recall(table, ours, codes),
+        "gain": gained(metrics.difference),
+        "melanoma against nevus": ranked(metrics.melanoma_against_nevus),
+        "by P(MEL)": ranked(metrics.melanoma_by_probability),
+    }
+
+
+def _predictions(trainings, output, table):
+    """Return name to (what was left out, predictions of it), folds together included."""
+    found = {
+        name: (options.get("source") or options.get("fold"), _read(path, table))
+        for name, options in trainings.items()
+        if (path := folder(output, name) / PREDICTIONS).exists()
+    }
+    folds = sorted({options["fold"] for options in trainings.values() if "fold" in options})
+    title = "all folds" if len(folds) == splits.FOLDS else f"folds {' and '.join(map(str, folds))}"
+    for lever in dict.fromkeys(_lever(*training) for training in trainings.items()):
+        names = [f"{lever}, fold {fold}" for fold in folds]
+        if len(names) > 1 and found.keys() >= set(names):
+            together = pd.concat([found[name][1] for name in names])
+            found[f"{lever}, {title}"] = title, together
+            logits = [folder(output, name) / bundle.LOGITS for name in names]
+            if all(path.exists() for path in logits):
+                refitted = _refitted([_read(path, table) for path in logits], table)
+                found[f"{lever}, {title}, biases refitted"] = title, refitted
     return found
+
+
+def _lever(name, options):
+    """Return a training's name without the part that it leaves out."""
+    fold, source = options.get("fold"), options.get("source")
+    return name.removesuffix(f", without {source}" if source else f", fold {fold}")
+
+
+def _read(path, table):
+    """Read what was predicted of images of a table."""
+    codes, found = dataset.codes(table), dataset.read_probabilities(path)
+    if not found.index.isin(table.index).all() or not set(codes) <= set(found):
+        raise TrainingError(f"{path} is of other images or diagnoses. {SAME_DATA}")
+    return found[list(codes)]
+
+
+def _refitted(folds, table):
+    """Return the probabilities of each fold's logits, with biases fitted on the other folds."""
+    parts = []
+    for place, logits in enumerate(folds):
+        others = pd.concat([*folds[:place], *folds[place + 1 :]])
+        biases = fit_biases(table.loc[others.index], others.to_numpy(), list(others))
+        chances = priors.softmax(logits.to_numpy() + biases)
+        parts.append(pd.DataFrame(chances, logits.index, logits.columns))
+    return pd.concat(parts)
+
+
+def fit_biases(table: pd.DataFrame, logits: np.ndarray, codes: Sequence[str]) -> np.ndarray:
+    """Fit what is to be added to logits so that their balanced log-loss is least.
+
+    Args:
+        table: images that the network has not learnt, as `dataset.read` returns them.
+        logits: float (images, diagnoses), of all diagnoses equally frequent.
+        codes: ISIC codes of the columns.
+
+    Returns:
+        float64 (diagnoses,), of mean 0.
+    """
+    right, weights = metrics.meant_by(table, codes), metrics.balanced_weights(table)
+
+    def loss(biases):
+        chances = priors.softmax(logits + biases)
+        held = right * chances
+        total = np.maximum(held.sum(axis=1, keepdims=True), 1e-12)
+        return -weights @ np.log(total[:, 0]), weights @ (chances - held / total)
+
+    biases = minimize(loss, np.zeros(len(codes)), jac=True).x
+    return biases - biases.mean()
 
 
 def shown(table: pd.DataFrame, stage: str) -> pd.DataFrame:
     """Return the table of `compare` as it is printed and saved.
 
-    Columns without a figure are left out; that of the stage `sources` ends in the sources' mean.
+    Columns without a figure are left out. Where a stage leaves out sources alone and all are
+    finished, the means over those with a figure end it.
     """
-    table = table.dropna(axis=1, how="all")
-    if stage == "sources" and len(table) == len(STAGES[stage]):
-        table.loc["mean of the sources"] = table.map(lambda cell: cell["value"]).mean()
-    return table
+    table, trainings = table.dropna(axis=1, how="all"), STAGES[stage]
+    if len(table) < len(trainings) or any("source" not in row for row in trainings.values()):
+        return table
+    values = table.map(lambda cell: cell["value"] if cell else np.nan).astype(float)
+    levers = [f"{_lever(name, row)}, mean of the sources" for name, row in trainings.items()]
+    means = values.groupby(levers, sort=False).mean()
+    return pd.concat([table, means.astype(object)]).rename_axis(table.index.name)
 
 
 def main() -> None:
@@ -316,6 +398,7 @@ def main() -> None:
     )
     parser.add_argument("stage", choices=[*STAGES, "doubt", "publish"])
     parser.add_argument("--data", default="", help="dataset folder; without it ISIC_DATA_DIR")
+    parser.add_argument("--links", default="", help="table of the images that show one lesion")
     parser.add_argument("--output", default="runs/recipe", help="folder for all trainings")
     parser.add_argument("--jobs", default=1, type=runs.jobs, help="trainings at a time")
     parser.add_argument("--list", action="store_true", help="only print the trainings' commands")
@@ -341,15 +424,17 @@ def _run_stage(given, data):
     trainings = STAGES[given.stage]
     if given.list:
         for name, options in trainings.items():
-            print(f"{name}: {shlex.join(command(name, options, given.output, data))}")
+            words = command(name, options, given.output, data, given.links)
+            print(f"{name}: {shlex.join(words)}")
         return
     if not given.table:
         if any("targets" in options for options in trainings.values()):
             write_out_of_fold(given.output)
-        run(trainings, given.output, data, given.jobs)
+        run(trainings, given.output, data, given.jobs, given.links)
     if not all(_leaves_out(options) for options in trainings.values()):
         return
-    found = compare(trainings, given.output, splits.split(dataset.read(data)))
+    images = read_divided(TrainingConfig(data=_listed(data), links=given.links))
+    found = compare(trainings, given.output, images)
     table = shown(found, given.stage)
     print(table.map(card.cell).to_string())
     if given.save:

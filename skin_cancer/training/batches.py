@@ -15,6 +15,7 @@ from skin_cancer.errors import DatasetError, TrainingError
 from skin_cancer.images import augmentation, squares
 from skin_cancer.training.config import SIZE_STEP, TrainingConfig
 from skin_cancer.training.keras_settings import keras
+from skin_cancer.training.loss import NEVER
 
 RESIZED_SHARE = 0.75
 LOADER_THREADS = min(8, os.cpu_count() or 1)
@@ -54,7 +55,8 @@ class TrainingImages(keras.utils.PyDataset):
     (batch, 2 x diagnoses): first a distribution, or ones for each of several that may be right,
     then the logarithms of the class shares that it is to be seen under. Order and augmentation are
     functions of (seed, epoch, index) alone. `part` is the slice of each batch that it gives, for a
-    process that trains with others; views are mixed within it.
+    process that trains with others; views are mixed within it. `codes` are those of the network,
+    by default of `dataset.codes`; a diagnosis that the labels never name has the share `NEVER`.
 
     Raises:
         TrainingError: as of `soft_labels`.
@@ -67,12 +69,14 @@ class TrainingImages(keras.utils.PyDataset):
         epoch: int,
         pictures: Pictures | None = None,
         part: slice | None = None,
+        codes: Sequence[str] = (),
     ):
         super().__init__(workers=LOADER_THREADS)
         self.pictures = pictures or Pictures(table)
         self.config = config
-        log_priors = np.log(seen_priors(table, config)).astype("float32")
-        self.labels = np.hstack([soft_labels(table, config), log_priors])
+        labels = soft_labels(table, config, codes)
+        log_priors = np.log(seen_priors(table, config, codes)).astype("float32")
+        self.labels = np.hstack([labels, np.where(labels.any(axis=0), log_priors, NEVER)])
         self.batch_size = min(config.batch_size, len(table))
         self.part = part or slice(None)
         self.size = crop_size(config, epoch)
@@ -138,28 +142,34 @@ def crop_size(config: TrainingConfig, epoch: int) -> int:
     return round(side / SIZE_STEP) * SIZE_STEP
 
 
-def class_prior(table: pd.DataFrame) -> np.ndarray:
-    """Return the share of each diagnosis among the images, float64 in ISIC order.
+def class_prior(table: pd.DataFrame, codes: Sequence[str] = ()) -> np.ndarray:
+    """Return the share of each diagnosis among the images, float64 in the order of `label_sets`.
 
     A diagnosis without an image counts as if it had one, so that no share is zero; an image that
     may show either of two counts as half of each.
     """
-    counts = np.maximum(_shared(label_sets(table)).sum(axis=0), 1)
+    counts = np.maximum(_shared(label_sets(table, codes)).sum(axis=0), 1)
     return counts / counts.sum()
 
 
-def assumed_prior(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
+def assumed_prior(
+    table: pd.DataFrame, config: TrainingConfig, codes: Sequence[str] = ()
+) -> np.ndarray:
     """Return the share of each diagnosis among the views that training draws.
+
+    The diagnoses are those of `label_sets`.
 
     Returns:
         float64 (diagnoses,) of sum 1, none of them zero.
     """
-    labels = _shared(label_sets(table))
+    labels = _shared(label_sets(table, codes))
     shares = np.maximum(_chances(table, config) @ labels, 1 / len(table))
     return shares / shares.sum()
 
 
-def seen_priors(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
+def seen_priors(
+    table: pd.DataFrame, config: TrainingConfig, codes: Sequence[str] = ()
+) -> np.ndarray:
     """Return the class shares that each image is seen under.
 
     They are those of all views drawn, mixed with those of the image's own source by the weight that
@@ -169,10 +179,10 @@ def seen_priors(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
     Returns:
         float64 (images, diagnoses), each row of sum 1, none zero.
     """
-    overall, weight = assumed_prior(table, config), config.source_prior
+    overall, weight = assumed_prior(table, config, codes), config.source_prior
     if not weight:
         return np.tile(overall, (len(table), 1))
-    drawn = _chances(table, config)[:, None] * _shared(label_sets(table))
+    drawn = _chances(table, config)[:, None] * _shared(label_sets(table, codes))
     of_source = pd.DataFrame(drawn).groupby(_sources(table)).transform("sum").to_numpy()
     of_source = of_source / of_source.sum(axis=1, keepdims=True)
     return (1 - weight) * overall + weight * of_source
@@ -198,7 +208,9 @@ def _shared(labels):
     return labels / labels.sum(axis=1, keepdims=True, dtype=float)
 
 
-def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
+def soft_labels(
+    table: pd.DataFrame, config: TrainingConfig, codes: Sequence[str] = ()
+) -> np.ndarray:
     """Return the labels to learn from: float32 (images, diagnoses).
 
     Those of `label_sets`; or, mixed with a teacher's probabilities (Hinton et al. 2015, "Distilling
@@ -209,8 +221,8 @@ def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
         TrainingError: the teacher's table cannot be read or misses an image, or there is a teacher
             or a mixing of views where an image may show either of two diagnoses.
     """
-    codes = list(dataset.codes(table))
-    labels = label_sets(table)
+    codes = list(codes or dataset.codes(table))
+    labels = label_sets(table, codes)
     if (config.targets or config.mixup) and (labels.sum(axis=1) > 1).any():
         raise TrainingError(
             "Some of the images may show either of two diagnoses (SCC of ISIC 2019), which neither "
@@ -230,7 +242,7 @@ def soft_labels(table: pd.DataFrame, config: TrainingConfig) -> np.ndarray:
         raise TrainingError(
             f"targets={config.targets!r} has no probabilities for {missing} of the training images."
         )
-    assumed = dict(zip(codes, assumed_prior(table, config), strict=True))
+    assumed = dict(zip(codes, assumed_prior(table, config, codes), strict=True))
     weighted = priors.reweighted(taught, priors.balanced(codes), assumed)
     mixed = config.distillation * weighted + (1 - config.distillation) * labels
     return mixed.astype("float32")

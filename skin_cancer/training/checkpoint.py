@@ -115,7 +115,11 @@ def _check_same_run(config, record, expected):
 
 
 def _other_parameters(held, recipe):
-    """Return what a run has otherwise; an option that is gone, only where it was in use."""
+    """Return what a run has otherwise.
+
+    An option that is gone counts only where it was in use; one that is new had its default.
+    """
     gone = {name: value for name, value in held.items() if value and name not in recipe}
-    changed = {name: held.get(name) for name in recipe if held.get(name) != recipe[name]}
+    had = {name: held.get(name, getattr(TrainingConfig, name)) for name in recipe}
+    changed = {name: value for name, value in had.items() if value != recipe[name]}
     return [f"{name}={value!r}" for name, value in {**changed, **gone}.items()]

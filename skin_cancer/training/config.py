@@ -14,6 +14,7 @@ CHECKPOINT, PREDICTIONS = "checkpoint.npz", "predictions.csv"
 NORMALISATIONS = ("frozen", "trained")
 LESIONS = ("published", "images")
 FOLDERS = ("data", "output", "links")
+ALL = "all"
 
 
 def _option(default, meaning):
@@ -67,7 +68,8 @@ class TrainingConfig:
     targets: str = _option("", "table of a teacher's probabilities to learn from as well")
     distillation: float = _option(0.5, "weight of the teacher's probabilities, 0 to 1")
     fold: int | None = _option(None, "fold to validate on, 0 to 4; without it train on all five")
-    source: str = _option("", "source (dataset column) to leave out and validate on")
+    source: str = _option("", "source or archive to leave out and validate on")
+    learn_from: str = _option(ALL, "all, or sources and archives with commas between")
     lesions: str = _option(
         "published", "or images: each is a lesion of its own where the archive's table is missing"
     )
@@ -196,10 +198,20 @@ def divide(table: pd.DataFrame, recipe: dict) -> tuple[pd.DataFrame, pd.DataFram
     Returns:
         Two parts of the table; no lesion of the second is in the first. The holdout is in
         neither, or in the first where the recipe says so; what no network may learn is in neither.
+        Where the recipe learns from some sources or archives, the first has images of these alone;
+        the second is of all, so that such recipes can be compared.
 
     Raises:
-        TrainingError: the table has no images of the source that is to be left out.
+        TrainingError: the table has no images of a source or archive that the recipe names.
     """
+    training, validation = _divided(table, recipe)
+    names = recipe.get("learn_from", ALL)
+    if names == ALL:
+        return training, validation
+    return training[_is_of(training, names.split(","), "learn from")], validation
+
+
+def _divided(table, recipe):
     if recipe.get("holdout") == "included":
         return table[table["fold"] != splits.APART], table.head(0)
     rest = table[table["fold"] >= 0]
@@ -207,8 +219,18 @@ def divide(table: pd.DataFrame, recipe: dict) -> tuple[pd.DataFrame, pd.DataFram
     if not source:
         chosen = rest["fold"] == recipe["fold"]
         return rest[~chosen], rest[chosen]
-    if source not in set(rest["dataset"].dropna()):
-        known = ", ".join(sorted(set(rest["dataset"].dropna()))) or "none"
-        raise TrainingError(f"There is no source {source!r}. The images come from: {known}.")
-    validation = rest[(rest["dataset"] == source).fillna(False)]
+    validation = rest[_is_of(rest, [source], "leave out")]
     return rest[~rest["group"].isin(validation["group"])], validation
+
+
+def _is_of(table, names, purpose):
+    """Return which images are of some sources or archives: bool (images,)."""
+    origins = table[["archive", "dataset"]]
+    known = sorted({*origins["archive"], *origins["dataset"].dropna()})
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise TrainingError(
+            f"There is no source {', '.join(map(repr, unknown))} to {purpose}. The images come "
+            f"from: {', '.join(known)}."
+        )
+    return origins.isin(names).any(axis=1)

@@ -4,7 +4,7 @@ from skin_cancer.training.config import TrainingConfig
 from skin_cancer.training.keras_settings import keras
 
 WARM_UP_EPOCHS = 0.5
-NEVER = -1e9  # logarithm of no probability
+NEVER = -1e9  # logarithm of no probability, and of the share of what no training image shows
 
 
 class AdjustedCrossentropy(keras.losses.Loss):
@@ -12,7 +12,9 @@ class AdjustedCrossentropy(keras.losses.Loss):
 
     So the logits themselves mean all diagnoses to be equally frequent (Menon et al. 2021,
     "Long-tail learning via logit adjustment", section 4.2). Labels come as from `TrainingImages`:
-    where several diagnoses may be right, their probabilities are added.
+    where several diagnoses may be right, their probabilities are added. A diagnosis of the share
+    `NEVER` takes no part: a smoothed label that gave it a little would outweigh so small a share,
+    and the network would find it in every image.
     """
 
     def __init__(self, label_smoothing: float):
@@ -25,7 +27,9 @@ class AdjustedCrossentropy(keras.losses.Loss):
         logits, kept = logits + log_prior, 1 - self.label_smoothing
         several = keras.ops.sum(labels, axis=1) > 1.5  # a distribution's sum is 1
         truth = labels / keras.ops.sum(labels, axis=1, keepdims=True)
-        smoothed = kept * truth + self.label_smoothing / logits.shape[1]
+        shown = keras.ops.cast(log_prior > NEVER / 2, "float32")
+        spread = shown / keras.ops.sum(shown, axis=1, keepdims=True)
+        smoothed = kept * truth + self.label_smoothing * spread
         plain = keras.losses.categorical_crossentropy(smoothed, logits, from_logits=True)
         log_chances = keras.ops.log_softmax(logits)
         either = keras.ops.logsumexp(keras.ops.where(labels > 0, log_chances, NEVER), axis=1)

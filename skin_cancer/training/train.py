@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +25,7 @@ from skin_cancer.training.config import CHECKPOINT, TrainingConfig, divide, read
 from skin_cancer.training.export import export_bundle
 from skin_cancer.training.keras_settings import keras
 from skin_cancer.training.loss import compile_network
-from skin_cancer.training.network import freeze
+from skin_cancer.training.network import codes_of, freeze
 from skin_cancer.training.provenance import provenance_of
 from skin_cancer.training.start import start_network
 from skin_cancer.training.validation import validate, write_predictions
@@ -56,7 +57,8 @@ def train(config: TrainingConfig) -> tuple[keras.Model, dict, pd.DataFrame]:
         pass  # a broken one is named now, not at the end of an epoch
     provenance = provenance_of(config, table, training)
     with devices.scope():
-        network, record = _trained_network(config, training, validation, provenance)
+        network = compiled_network(config, training, provenance["kept"], dataset.codes(table))
+        record = _train(network, config, training, validation, provenance)
     return network, record, training
 
 
@@ -67,8 +69,8 @@ def _make_folder(output):
         raise TrainingError(f"The output folder {output} cannot be made: {error}.") from error
 
 
-def _trained_network(config, training, validation, provenance):
-    network = compiled_network(config, training, provenance["kept"])
+def _train(network, config, training, validation, provenance):
+    """Train a network to the end of its run and return the record."""
     record = {"recipe": config.recipe, "provenance": provenance, "history": []}
     if (Path(config.output) / CHECKPOINT).exists():
         record = checkpoint.load(config, network, provenance)
@@ -80,20 +82,23 @@ def _trained_network(config, training, validation, provenance):
         network.optimizer.finalize_variable_values(network.trainable_weights)
     if len(validation):
         write_predictions(network, config, validation)
-    return network, record
+    return record
 
 
 def compiled_network(
-    config: TrainingConfig, training: pd.DataFrame, kept: dict[str, list[str]] | None = None
+    config: TrainingConfig,
+    training: pd.DataFrame,
+    kept: dict[str, list[str]] | None = None,
+    codes: Sequence[str] = (),
 ) -> keras.Model:
     """Return the network that a config starts from, ready to be trained on a table of images.
 
-    `kept` is as for `start_network`.
+    `kept` is as for `start_network`; `codes` are of its logits, by default those of the images.
 
     Raises:
         BundleError, TrainingError: as of `start_network`.
     """
-    network = start_network(config, len(dataset.codes(training)), kept)
+    network = start_network(config, len(codes or dataset.codes(training)), kept)
     try:
         freeze(network, config.normalisation == "frozen", config.frozen_stages)
     except ValueError as error:
@@ -106,7 +111,8 @@ def _train_epoch(network, config, training, pictures, validation, record):
     """Train one epoch from the state of the last, add it to the record and save both."""
     epoch = len(record["history"])
     process, processes = devices.process()
-    images = TrainingImages(training, config, epoch, pictures, slice(process, None, processes))
+    part, codes = slice(process, None, processes), codes_of(network)
+    images = TrainingImages(training, config, epoch, pictures, part, codes)
     devices.check_batch(images.batch_size)
     print(f"Epoch {epoch + 1} of {config.epochs}, {images.size} pixels", flush=True)
     row, state = _fit(network, images, epoch + 1)

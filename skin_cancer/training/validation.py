@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 
 from skin_cancer import priors
-from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.model.bundle import LOGITS
 from skin_cancer.training import devices
 from skin_cancer.training.batches import CentredImages, label_sets
 from skin_cancer.training.config import PREDICTIONS, TrainingConfig
 from skin_cancer.training.keras_settings import keras
-
-CODES = [diagnosis.code for diagnosis in ISIC_2019]
+from skin_cancer.training.network import codes_of
 
 
 def validate(network: keras.Model, config: TrainingConfig, validation: pd.DataFrame) -> dict:
@@ -30,7 +28,7 @@ def validate(network: keras.Model, config: TrainingConfig, validation: pd.DataFr
         `validation_balanced_accuracy` and, of several archives, `validation_of_archives`.
     """
     called = _logits(network, config, validation).argmax(axis=1)
-    right = label_sets(validation)[np.arange(len(called)), called]
+    right = label_sets(validation, codes_of(network))[np.arange(len(called)), called]
     right = pd.Series(right, [validation["archive"], validation["diagnosis"]])
     found = {"validation_balanced_accuracy": float(right.groupby(level=1).mean().mean())}
     of_archives = right.groupby(level=[0, 1]).mean().groupby(level=0).mean()
@@ -56,7 +54,7 @@ def write_predictions(
         return
     ids = pd.Index(validation["image_id"], name="image_id")
     for name, values in ((LOGITS, logits), (PREDICTIONS, priors.softmax(logits))):
-        table = pd.DataFrame(values, ids, CODES[: logits.shape[1]])
+        table = pd.DataFrame(values, ids, codes_of(network))
         table.to_csv(Path(config.output) / name, float_format="%.6g")
 
 

@@ -380,6 +380,63 @@ def test_melanoma_against_nevus_does_not_depend_on_prior_or_other_diagnoses():
     assert metrics.melanoma_against_nevus(table, shifted, CODES) == pytest.approx(found)
 
 
+# What is right of each, by hand: 0.1, 0.6 (either), 0.2 + 0.3 (SCC not known there), 0.2, 0.5.
+MEANT = {
+    "diagnosis": ["MEL", "SCC", "AKIEC", "AKIEC", "MEL"],
+    "alternative": [None, "AKIEC", None, None, None],
+    "archive": ["HAM10000", "ISIC 2019", "HAM10000", "MILK10k", "MILK10k"],
+    "lesion_id": [*"abcde"],
+}
+CHANCES = np.array(  # of MEL, AKIEC, SCC
+    [[0.1, 0.1, 0.8], [0.4, 0.2, 0.4], [0.5, 0.2, 0.3], [0.5, 0.2, 0.3], [0.5, 0.25, 0.25]]
+)
+RIGHT = [0.1, 0.6, 0.5, 0.2, 0.5]
+
+
+def test_the_balanced_log_loss_is_that_of_what_labels_may_mean():
+    table, codes, losses = pd.DataFrame(MEANT), ["MEL", "AKIEC", "SCC"], -np.log(RIGHT)
+    expected = np.mean([losses[[0, 4]].mean(), losses[1], losses[[2, 3]].mean()])
+    found = metrics.balanced_log_loss(table, CHANCES, codes)
+    assert found["value"] == pytest.approx(expected)
+    assert found["low"] < found["value"] < found["high"]
+    assert metrics.balanced_weights(table) @ losses == pytest.approx(expected)
+    shuffled = metrics.balanced_log_loss(table, CHANCES[:, [2, 0, 1]], ["SCC", "MEL", "AKIEC"])
+    assert shuffled == pytest.approx(found)
+    plain = metrics.balanced_log_loss(table.assign(archive="ISIC 2019"), CHANCES, codes)
+    assert plain["value"] == pytest.approx(expected + np.log(0.5 / 0.2) / 6)
+
+
+def test_a_gain_in_log_loss_is_paired_over_lesions():
+    table, codes = pd.DataFrame(MEANT), ["MEL", "AKIEC", "SCC"]
+    same = metrics.log_loss_gain(table, CHANCES, CHANCES, codes)
+    assert same == {"value": 0, "low": 0, "high": 0}
+    surer = metrics.log_loss_gain(table, np.sqrt(CHANCES), CHANCES, codes)
+    by_hand = np.log(
+        np.array([0.1**0.5, 0.4**0.5 + 0.2**0.5, 0.2**0.5 + 0.3**0.5, 0.2**0.5, 0.5**0.5]) / RIGHT
+    )
+    assert surer["value"] == pytest.approx(metrics.balanced_weights(table) @ by_hand)
+    assert surer["low"] > 0
+    one_lesion = metrics.log_loss_gain(
+        table.assign(lesion_id=[*"abccd"]), np.sqrt(CHANCES), CHANCES, codes
+    )
+    assert one_lesion["value"] == surer["value"]
+    assert one_lesion["high"] < surer["high"]  # c and d are drawn together
+
+
+def test_melanoma_is_ranked_by_its_probability_alone():
+    table, probabilities, truth = answers()
+    probabilities = probabilities.round(1)  # with ties
+    found = metrics.melanoma_by_probability(table, probabilities, CODES)
+    rows = truth < 2
+    positive, score = truth[rows] == 0, probabilities[rows, 0]
+    assert found["value"] == pytest.approx(roc_auc_score(positive, score))
+    weights = metrics._resampled_weights(
+        table[rows], positive.astype(int), np.random.default_rng(0)
+    )
+    drawn = [roc_auc_score(positive, score, sample_weight=weight) for weight in weights]
+    assert (found["low"], found["high"]) == pytest.approx(np.percentile(drawn, metrics.LEVELS))
+
+
 def test_distorted_pictures_are_measured_against_the_pictures_as_they_are(ham10000):
     table = dataset.read(ham10000).groupby("diagnosis").head(2)
     classifier = Classifier.load()

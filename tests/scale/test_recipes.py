@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skin_cancer import priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.errors import TrainingError
 from skin_cancer.evaluation import metrics
@@ -114,11 +115,46 @@ def test_commands_name_what_differs_from_the_defaults():
     assert set(command[3:]) == options | {"--no-bundle"}
 
 
-def predictions(output, name, table, right, seed=0):
+def test_links_reach_every_training(tmp_path, monkeypatch, capsys):
+    words = ["recipe", "archives", "--data=HAM,ISIC", "--links=L.csv", f"--output={tmp_path}"]
+    monkeypatch.setattr("sys.argv", [*words, "--list"])
+    recipes.main()
+    commands = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert commands.keys() == recipes.STAGES["archives"].keys()
+    assert all("--links=L.csv" in line.split() for line in commands.values())
+    assert all("--data=HAM,ISIC" in line.split() for line in commands.values())
+    assert "--learn-from=HAM10000,MSK" in commands["with MSK, fold 1"].split()
+
+    begun = []
+    monkeypatch.setattr(recipes, "_train", lambda _, command, **_jobs: begun.append(command))
+    recipes.run({"a": {}, "b": {"fold": 0}}, tmp_path, "HAM", jobs=1, links="L.csv")
+    assert all("--links=L.csv" in command for command in begun)
+    assert len(begun) == 2
+
+
+def test_archives_are_compared_on_two_folds_and_left_out_in_turn():
+    parts = {"archives": 4, "archives_levers": 6, "archives_left_out": 2}
+    for stage, rows in parts.items():
+        trainings = recipes.STAGES[stage].values()
+        left_out = [options.get("source", options.get("fold")) for options in trainings]
+        assert all(left_out.count(part) == rows for part in left_out)
+        assert {options["views"] * options["epochs"] for options in trainings} == {24000}
+    assert set(left_out) == {"HAM10000", "BCN_20000", "MSK", "MILK10k"}
+
+
+def test_trainings_of_one_name_are_one_training():
+    """They have one folder, in which the first that is finished is not repeated."""
+    options = {}
+    for trainings in recipes.STAGES.values():
+        for name in trainings:
+            assert options.setdefault(name, trainings[name]) == trainings[name]
+
+
+def predictions(output, name, table, right, seed=0, codes=()):
     """Write what a training would have said, with so many right answers."""
     rng = np.random.default_rng(seed)
-    codes = list(dataset.codes(table))
-    scores = rng.random((len(table), 7))
+    codes = list(codes or dataset.codes(table))
+    scores = rng.random((len(table), len(codes)))
     truth = table["diagnosis"].map(codes.index).to_numpy()
     scores[np.arange(len(table)), truth] += rng.random(len(table)) < right
     scores /= scores.sum(axis=1, keepdims=True)
@@ -164,6 +200,146 @@ def test_the_sources_end_in_their_mean(ham10000, tmp_path, monkeypatch):
     mean = found["melanoma against nevus"].map(lambda cell: cell["value"]).mean()
     assert shown.iloc[-1]["melanoma against nevus"] == pytest.approx(mean)
     assert len(recipes.shown(found, "screening")) == len(found)
+
+
+@pytest.fixture
+def on_two_folds(archives, tmp_path, monkeypatch):
+    """Images of three archives, and two rows of a stage that leaves out two folds, predicted."""
+    monkeypatch.setattr(metrics, "RESAMPLES", 50)
+    table = splits.split(dataset.read(archives))
+    trainings = {f"{row}, fold {fold}": {"fold": fold} for row in "ab" for fold in (0, 1)}
+    for name, options in trainings.items():
+        part = table[table["fold"] == options["fold"]]
+        predictions(tmp_path, name, part, 0.5 if name[0] == "a" else 0.9, seed=options["fold"])
+    return trainings, table
+
+
+def test_the_folds_of_a_stage_are_pooled(on_two_folds, tmp_path):
+    trainings, table = on_two_folds
+    found = recipes.compare(trainings, tmp_path, table)
+    assert list(found.index) == [*trainings, "a, folds 0 and 1", "b, folds 0 and 1"]
+    first, second = (
+        pd.concat(
+            [
+                dataset.read_probabilities(
+                    recipes.folder(tmp_path, f"{row}, fold {fold}") / PREDICTIONS
+                )
+                for fold in (0, 1)
+            ]
+        )
+        for row in "ab"
+    )
+    part, codes = table.set_index("image_id").loc[first.index], dataset.codes(table)
+    losses = [metrics.balanced_log_loss(part, given.to_numpy(), codes) for given in (first, second)]
+    pooled = found.tail(2)
+    assert pooled["balanced log-loss"].tolist() == losses
+    assert pooled["gain in log-loss"].isna().tolist() == [True, False]
+    gain = pooled["gain in log-loss"].iloc[1]
+    assert gain["value"] == pytest.approx(losses[0]["value"] - losses[1]["value"])
+    assert gain["low"] > 0
+    areas = [
+        measure(part, second.to_numpy(), codes)
+        for measure in (metrics.melanoma_against_nevus, metrics.melanoma_by_probability)
+    ]
+    assert pooled.iloc[1][["melanoma against nevus", "by P(MEL)"]].tolist() == areas
+    recipes.folder(tmp_path, "b, fold 1").rename(tmp_path / "aside")
+    assert "b, folds 0 and 1" not in recipes.compare(trainings, tmp_path, table).index
+
+
+def test_linked_lesions_are_drawn_as_one(on_two_folds, tmp_path):
+    trainings, table = on_two_folds
+    plain = recipes.compare(trainings, tmp_path, table)["mean recall"].iloc[0]
+    linked = table.assign(group=table["diagnosis"])  # one lesion each: nothing is left to chance
+    found = recipes.compare(trainings, tmp_path, linked)["mean recall"].iloc[0]
+    assert plain["low"] < plain["value"] == found["value"] == found["low"] == found["high"]
+
+
+def test_biases_are_refitted_on_the_other_fold(on_two_folds, tmp_path):
+    trainings, table = on_two_folds
+    shift = np.array([2.0, -1, 0, 0, 0, 0, 0, -1])
+    for name in trainings:
+        place = recipes.folder(tmp_path, name)
+        chances = dataset.read_probabilities(place / PREDICTIONS)
+        logits = np.log(chances) + (shift if name[0] == "b" else 0)
+        logits.to_csv(place / bundle.LOGITS)
+        logits.apply(priors.softmax, axis=1, raw=True).to_csv(place / PREDICTIONS)
+    found = recipes.compare(trainings, tmp_path, table)["balanced log-loss"]
+    assert list(found.index[4:]) == [
+        f"{row}, folds 0 and 1{end}" for row in "ab" for end in ("", ", biases refitted")
+    ]
+    shifted, refitted = (cell["value"] for cell in found[-2:])
+    assert refitted < shifted
+
+    logits = {
+        fold: dataset.read_probabilities(
+            recipes.folder(tmp_path, f"b, fold {fold}") / bundle.LOGITS
+        )
+        for fold in (0, 1)
+    }
+    images, codes = table.set_index("image_id", drop=False), dataset.codes(table)
+    parts = [
+        priors.softmax(
+            logits[fold].to_numpy()
+            + recipes.fit_biases(
+                images.loc[logits[1 - fold].index], logits[1 - fold].to_numpy(), codes
+            )
+        )
+        for fold in (0, 1)
+    ]
+    both = images.loc[[*logits[0].index, *logits[1].index]]
+    assert refitted == metrics.balanced_log_loss(both, np.vstack(parts), codes)["value"]
+
+
+def test_biases_that_were_added_are_taken_away(archives):
+    """What labels may mean counts: SCC of ISIC 2019 and AKIEC of HAM10000 are either of two."""
+    table, rng = dataset.read(archives), np.random.default_rng(0)
+    table = table[table["apart"].isna()]
+    codes = dataset.codes(table)
+    logits = 2 * metrics.meant_by(table, codes) + rng.normal(size=(len(table), len(codes)))
+    shift = np.array([1.0, -2, 0, 0.5, 0, 0, 0, 0.5])
+    one, other = (recipes.fit_biases(table, given, codes) for given in (logits, logits + shift))
+    assert one - other == pytest.approx(shift, abs=1e-3)
+    assert one.mean() == pytest.approx(0)
+    for step in 0.2 * np.eye(len(codes)):
+        nudged, fitted = (
+            metrics.balanced_log_loss(table, priors.softmax(logits + biases), codes)["value"]
+            for biases in (one + step, one)
+        )
+        assert fitted < nudged
+
+
+def test_predictions_of_other_data_are_refused(on_two_folds, ham10000, tmp_path):
+    trainings, table = on_two_folds
+    with pytest.raises(TrainingError, match=r"is of other images or diagnoses\. Name the data"):
+        recipes.compare(trainings, tmp_path, splits.split(dataset.read(ham10000)))
+    path = recipes.folder(tmp_path, "b, fold 1") / PREDICTIONS
+    dataset.read_probabilities(path).iloc[1:].to_csv(path)
+    with pytest.raises(TrainingError, match="b, fold 1 has predicted other images than the first"):
+        recipes.compare(trainings, tmp_path, table)
+
+
+def test_archives_left_out_end_in_the_mean_of_those_that_have_both(archives, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 50)
+    table = splits.split(dataset.read(archives)).query("fold >= 0")
+    stage = {
+        f"{row}, without {source}": {"source": source}
+        for row in "ab"
+        for source in ("HAM10000", "MSK", "MILK10k")
+    }
+    monkeypatch.setitem(recipes.STAGES, "archives_left_out", stage)
+    for name, options in stage.items():
+        origin = table[["archive", "dataset"]].isin([options["source"]]).any(axis=1)
+        part = table[origin & ~((table["dataset"] == "MSK") & (table["diagnosis"] == "MEL"))]
+        predictions(tmp_path, name, part, 0.5, len(name), dataset.codes(table))
+    found = recipes.compare(stage, tmp_path, table)
+    shown = recipes.shown(found, "archives_left_out")
+    assert list(shown.index[6:]) == ["a, mean of the sources", "b, mean of the sources"]
+    areas = found["by P(MEL)"]
+    assert areas.isna().tolist() == [False, True, False] * 2
+    for row, mean in zip("ab", shown["by P(MEL)"].iloc[6:], strict=True):
+        ours = [areas[f"{row}, without {source}"]["value"] for source in ("HAM10000", "MILK10k")]
+        assert mean == pytest.approx(np.mean(ours))
+    assert card.cell(shown["gain"].iloc[6]) == "-"
 
 
 def test_nothing_finished(ham10000, tmp_path):

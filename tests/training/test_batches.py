@@ -8,6 +8,7 @@ from skin_cancer.errors import DatasetError, TrainingError
 from skin_cancer.training import batches
 from skin_cancer.training.batches import Pictures, TrainingImages, assumed_prior
 from skin_cancer.training.config import TrainingConfig, divide, kept_apart
+from skin_cancer.training.loss import NEVER
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
@@ -240,6 +241,73 @@ def test_the_holdout_is_trained_on_only_if_asked(divided):
     training, validation = divide(divided, config(holdout="included").recipe)
     assert len(training) == len(divided)
     assert len(validation) == 0
+
+
+@pytest.fixture
+def several(divided):
+    """The first thirty images are of MILK10k, without a source that says more."""
+    first = divided.index < 30
+    return divided.assign(
+        archive=divided["archive"].mask(first, "MILK10k"),
+        dataset=divided["dataset"].mask(first, "MILK10k"),
+    )
+
+
+def test_an_archive_is_left_out_as_a_source_is(several):
+    training, validation = divide(several, config(source="HAM10000").recipe)
+    assert set(validation["archive"]) == {"HAM10000"}
+    assert set(validation["dataset"]) == {"rare", "frequent"}
+    assert set(training["archive"]) == {"MILK10k"}
+
+
+def test_some_sources_and_archives_are_learnt_from_and_all_validated_on(several):
+    everything, all_of_fold = divide(several, config(fold=2).recipe)
+    training, validation = divide(several, config(fold=2, learn_from="MILK10k,rare").recipe)
+    assert validation.equals(all_of_fold)
+    assert set(training["dataset"]) == {"MILK10k", "rare"}
+    assert len(training) == (everything["dataset"] != "frequent").sum()
+    held, _ = divide(several, config(holdout="included", learn_from="HAM10000").recipe)
+    assert len(held) == (several["archive"] == "HAM10000").sum()
+
+
+@pytest.mark.parametrize("options", [{"fold": 0}, {"holdout": "included"}])
+def test_what_is_to_be_learnt_from_is_there(several, options):
+    words = r"no source 'moon', '' to learn from.*: HAM10000, MILK10k, frequent, rare\."
+    with pytest.raises(TrainingError, match=words):
+        divide(several, config(learn_from="rare,moon,", **options).recipe)
+    with pytest.raises(TrainingError, match=r"no source 'rare' to learn from"):
+        divide(several, config(learn_from="rare", source="rare").recipe)
+
+
+EIGHT = (*CODES, "SCC")
+
+
+def test_a_diagnosis_without_images_keeps_a_share_and_takes_no_part(table):
+    for shares in (
+        batches.class_prior(table, EIGHT),
+        assumed_prior(table, config(rebalance=0.5), EIGHT),
+        batches.seen_priors(table, config(source_prior=0.5), EIGHT)[0],
+    ):
+        assert shares.sum() == pytest.approx(1)
+        assert shares.min() == shares[7] > 0
+    plain, eight = (
+        TrainingImages(table, config(), 0, codes=codes).labels for codes in (CODES, EIGHT)
+    )
+    assert eight.dtype == np.float32
+    assert eight[:, :7].tolist() == plain[:, :7].tolist()
+    assert (eight[:, [7, 15]] == [0, NEVER]).all()
+    shares = np.exp(plain[:, 7:])
+    assert np.exp(eight[:, 8:15]) == pytest.approx(shares, rel=0.03)
+
+
+def test_a_teacher_may_know_a_diagnosis_without_images(table, tmp_path):
+    taught = pd.DataFrame(1 / 8, index=pd.Index(table["image_id"], name="image_id"), columns=EIGHT)
+    taught.to_csv(tmp_path / "taught.csv")
+    options = config(targets=str(tmp_path / "taught.csv"))
+    labels = TrainingImages(table, options, 0, codes=EIGHT).labels
+    assert np.exp(labels[:, 8:]) == pytest.approx(
+        np.tile(assumed_prior(table, options, EIGHT), (len(table), 1)), rel=1e-4
+    )
 
 
 def test_a_source_that_is_not_there(divided):

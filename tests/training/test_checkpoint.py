@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,12 @@ def test_a_run_with_an_option_that_is_gone_goes_on_unless_it_was_in_use(network,
     checkpoint.save(tmp_path, state, record)
     assert checkpoint.load(config, network, PROVENANCE) == record
     assert all((weight == 1).all() for weight in network.get_weights())
+    del record["recipe"]["learn_from"]  # an option that is new had its default
+    checkpoint.save(tmp_path, state, record)
+    assert checkpoint.load(config, network, PROVENANCE) == record
+    other = dataclasses.replace(config, learn_from="HAM10000")
+    with pytest.raises(TrainingError, match="holds a run with learn_from='all'"):
+        checkpoint.load(other, network, PROVENANCE)
     record["recipe"]["style_mixing"] = 0.5
     checkpoint.save(tmp_path, state, record)
     with pytest.raises(TrainingError, match=r"holds a run with style_mixing=0\.5"):

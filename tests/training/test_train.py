@@ -20,10 +20,10 @@ from skin_cancer.data import dataset, splits
 from skin_cancer.evaluation import metrics
 from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.training import start as start_weights
-from skin_cancer.training import train
+from skin_cancer.training import train, validation
 from skin_cancer.training.batches import crop_size
 from skin_cancer.training.config import CHECKPOINT, PREDICTIONS, TrainingConfig
-from skin_cancer.training.loss import AdjustedCrossentropy, accuracy
+from skin_cancer.training.loss import NEVER, AdjustedCrossentropy, accuracy
 
 
 def test_impossible_parameters_are_named():
@@ -314,6 +314,36 @@ def test_training_on_several_archives(joined):
 
 
 @pytest.mark.usefixtures("tiny_network")
+@pytest.mark.parametrize(
+    ("options", "validated"),
+    [
+        ({"learn_from": "HAM10000"}, {"HAM10000", "ISIC 2019", "MILK10k"}),
+        ({"learn_from": "HAM10000,MILK10k", "fold": None, "source": "ISIC 2019"}, {"ISIC 2019"}),
+    ],
+)
+def test_a_network_of_one_archive_has_the_diagnoses_of_all(joined, options, validated):
+    config = dataclasses.replace(joined[0], **options)
+    network, _, table = train.train(config)
+    assert network.output_shape == (None, 8)
+    assert set(table["archive"]) == set(options["learn_from"].split(","))
+    whole = splits.split(dataset.read(config.data), links=[joined[1]]).set_index("image_id")
+    chances = dataset.read_probabilities(Path(config.output) / PREDICTIONS)
+    assert list(chances) == list(dataset.codes(whole))
+    assert set(whole.loc[chances.index, "archive"]) == validated
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_right_in_validation_is_what_the_label_names_also_without_scc(archives):
+    table = dataset.read(archives)
+    table = table[table["archive"] == "HAM10000"]
+    network = start_weights.start_network(TrainingConfig(start_weights="random"), 8)
+    network.get_layer("head").bias.assign([0.0] * 7 + [1e6])  # all is SCC
+    small = TrainingConfig(image_size=32, first_image_size=32)
+    found = validation.validate(network, small, table)
+    assert found == {"validation_balanced_accuracy": 0}
+
+
+@pytest.mark.usefixtures("tiny_network")
 def test_a_resumed_training_on_several_archives_ends_with_the_same_weights(joined, monkeypatch):
     config, _ = joined
     network, _, _ = train.train(config)
@@ -400,6 +430,17 @@ def test_the_loss_of_either_of_two_adds_their_probabilities():
     assert loss(either, logits, prior, 0.1) == pytest.approx(expected, rel=1e-5)
     sure = loss(either, [[-50.0, -50.0, 50.0]], prior)
     assert sure == pytest.approx(0, abs=1e-5)
+
+
+def test_a_diagnosis_that_no_image_shows_takes_no_part_in_the_loss():
+    prior, logits = np.array([0.5, 0.5, 0.0]), np.array([[1.0, -2.0, 0.5], [1.0, -2.0, 9.0]])
+    with np.errstate(divide="ignore"):
+        logs = np.maximum(np.log(prior), NEVER)
+    labels = np.hstack([[[0, 1, 0], [0, 1, 0]], [logs] * 2]).astype("float32")
+    found = np.array(AdjustedCrossentropy(0.1).call(labels, np.array(logits, "float32")))
+    chances = np.exp(logits[0, :2]) / np.exp(logits[0, :2]).sum()
+    expected = -(np.array([0.05, 0.95]) * np.log(chances)).sum()
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_either_of_two_is_right_if_one_of_them_is_called():
