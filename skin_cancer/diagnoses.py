@@ -117,11 +117,13 @@ BY_CODE = {diagnosis.code: diagnosis for diagnosis in ISIC_2019}
 BY_HAM_CODE = {diagnosis.ham_code: diagnosis for diagnosis in ISIC_2019 if diagnosis.ham_code}
 
 _SAME: dict[str, tuple[str, ...]] = {diagnosis.code: (diagnosis.code,) for diagnosis in ISIC_2018}
-_OF_HAM = {code: (diagnosis.code,) for code, diagnosis in BY_HAM_CODE.items()}
+_OF_HAM: dict[str, tuple[str, ...]] = {
+    code: (diagnosis.code,) for code, diagnosis in BY_HAM_CODE.items()
+}
 
 # Each archive's words, and which of our codes they may mean, the likeliest first: ISIC 2019 counts
 # Bowen's disease as SCC, HAM10000 and MILK10k as AKIEC. What means none is none of ours.
-TAXONOMY = {
+TAXONOMY: dict[str, dict[str, tuple[str, ...]]] = {
     "HAM10000": _OF_HAM,
     "ISIC 2018": {**_SAME, **_OF_HAM},
     "ISIC 2019": {**_SAME, "AK": ("AKIEC",), "SCC": ("SCC", "AKIEC")},
