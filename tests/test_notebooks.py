@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT
 from papermill.cli import papermill as papermill_command
-from pictures import write_isic2019
+from pictures import write_ham10000, write_isic2019, write_milk10k
 
 from skin_cancer import Classifier, SkinCancerError
 from skin_cancer.app.page import Page
@@ -209,6 +209,35 @@ def test_data_without_masks_and_with_eight_diagnoses_is_explored(tmp_path, name)
     parameters = {"data": str(tmp_path / "data"), "images": 20}
     papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters, progress_bar=False)
     assert "no mask is known" in (tmp_path / "out.ipynb").read_text()
+
+
+def test_two_archives_are_explored_and_their_overlap_is_found(tmp_path):
+    """The two hold drawings of the same seeds: some of them must be found to be one lesion."""
+    write_ham10000(tmp_path / "ham")
+    write_milk10k(tmp_path / "milk")
+    (source,) = (path for path in NOTEBOOKS if path.stem.endswith("data_exploration"))
+    parameters = {
+        "data": f"{tmp_path / 'ham'},{tmp_path / 'milk'}",
+        "images": 20,
+        "features": str(tmp_path / "features"),
+    }
+    papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters, progress_bar=False)
+    cells = code_cells(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+
+    def shown(start):
+        (cell,) = (cell for cell in cells if cell.source.startswith(start))
+        texts = [output.get("text") or output["data"]["text/plain"] for output in cell.outputs]
+        return "\n".join(texts)
+
+    assert "HAM10000, MILK10k: 163 images of 144 lesions" in shown("table = dataset.read")
+    assert re.search(r"MILK10k +MILK10k +88 +88", shown("inventory.sources"))
+    assert re.search(r"HAM10000 +MILK10k +\d+", shown("overlap.summary(pairs)"))
+    assert re.search(r"\b(True|False)\b", shown('pairs.sort_values(["agree"'))
+    assert "Figure" in shown("figures.gallery(**overlap.side_by_side(pairs, ")
+    counts = re.search(r"144 lesion ids, (\d+) lesions\.", shown("links ="))
+    assert int(counts.group(1)) < 144
+    assert "0 lesions are both in the holdout and in the folds." in shown("links =")
+    assert list((tmp_path / "features").glob("*.npy"))
 
 
 def begin(path, **parameters):

@@ -35,6 +35,7 @@ DARK, MARGIN = 40, 10  # grey value of what lies outside the lens; pixels that i
 WORD = 1500  # descriptors in a word of the visual vocabulary, about
 NEIGHBOURS = 2  # words of a descriptor, and neighbours of it in each
 VOTES = 3  # of a pair of images that is compared
+OTHER = "invented"  # archive of the further images of a lesion, where they are disguised
 COLUMNS = {
     "image": "image_id",
     "archive": "archive",
@@ -106,8 +107,8 @@ def features(image: np.ndarray) -> np.ndarray:
     return found
 
 
-def inliers(one: np.ndarray, other: np.ndarray) -> int:
-    """Count the places where two images agree after a turn, a zoom and a shift.
+def matches(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the places where two images agree after a turn, a zoom and a shift.
 
     Features that are each other's nearest are matched, a similarity is fitted by RANSAC, and a
     match counts if places, sizes and angles all follow it. Matches along a line count for nothing,
@@ -118,27 +119,34 @@ def inliers(one: np.ndarray, other: np.ndarray) -> int:
         other: `features` of another.
 
     Returns:
-        The number of different places, 0 where there is no such similarity.
+        For each image, float32 (n, 2): x and y of the n matches in pixels of the resized image.
+        None match where there is no such similarity.
     """
+    nothing = np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
     if min(len(one), len(other)) == 0:
-        return 0
+        return nothing
     one, other = _mutual(one, other)
     if len(one) < 3:
-        return 0
+        return nothing
     matrix, fits = cv2.estimateAffinePartial2D(
         one["place"].copy(), other["place"].copy(), ransacReprojThreshold=TOLERANCE
     )
     scale = 0 if matrix is None else np.hypot(*matrix[:, 0])
     if not 1 / MAX_SCALE < scale < MAX_SCALE:
-        return 0
+        return nothing
     turn = np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
     turned = (other["angle"] - one["angle"] - turn + 180) % 360 - 180
     zoomed = np.log(other["size"] / one["size"] / scale)
     fits = (fits.ravel() > 0) & (abs(turned) < TURN) & (abs(zoomed) < np.log(ZOOM))
-    places = [one["place"][fits], other["place"][fits]]
+    places = one["place"][fits], other["place"][fits]
     if fits.sum() < 3 or any(map(_on_a_line, places)):
-        return 0
-    return min(len(np.unique(place.round(), axis=0)) for place in places)
+        return nothing
+    return places
+
+
+def inliers(one: np.ndarray, other: np.ndarray) -> int:
+    """Count the different places among the `matches` of two images' `features`."""
+    return min(len(np.unique(place.round(), axis=0)) for place in matches(one, other))
 
 
 def recall(table: pd.DataFrame, found: list[np.ndarray], limit: int = 2000) -> pd.Series:
@@ -169,6 +177,86 @@ def summary(pairs: pd.DataFrame) -> pd.DataFrame:
         lesions_b=("lesion_b", "nunique"),
         agree=("agree", "mean"),
     )
+
+
+def disguised(table: pd.DataFrame, lesions: int, seed: int = 0) -> pd.DataFrame:
+    """Return images of known lesions as two archives hold them that know nothing of each other.
+
+    The first image of a lesion stays as it is. Each further one gets the archive `OTHER` and its
+    image id for a lesion id, so that `find` has pairs to find whose lesions are known.
+
+    Args:
+        table: as `dataset.read` returns it.
+        lesions: how many to take at most, with all their images.
+        seed: decides which.
+
+    Returns:
+        Rows of the table; the column `lesion` holds the lesion ids that they had.
+    """
+    ids = table["lesion_id"].drop_duplicates()
+    chosen = ids.sample(min(lesions, len(ids)), random_state=seed)
+    table = table[table["lesion_id"].isin(chosen)]
+    first = ~table["lesion_id"].duplicated()
+    return table.assign(
+        lesion=table["lesion_id"],
+        lesion_id=table["lesion_id"].where(first, table["image_id"]),
+        archive=table["archive"].where(first, OTHER),
+    )
+
+
+def found_again(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
+    """Compare what `find` found among `disguised` images with what is known of them.
+
+    Args:
+        pairs: as `find` returns them.
+        table: as `disguised` returned it.
+
+    Returns:
+        How many pairs are `known`, how many of these are `found`, and how many of those that were
+        found are `false`, of different lesions.
+    """
+    sizes = table["lesion"].value_counts()
+    lesion = table.set_index("image_id")["lesion"]
+    right = (pairs["image_a"].map(lesion) == pairs["image_b"].map(lesion)).sum()
+    known = (sizes * (sizes - 1) // 2).sum()
+    return pd.Series({"known": known, "found": right, "false": len(pairs) - right}, name="pairs")
+
+
+def side_by_side(
+    pairs: pd.DataFrame, table: pd.DataFrame, found: list[np.ndarray], count: int = 6
+) -> dict[str, list]:
+    """Read pairs of images to look at, from the most inliers to the fewest.
+
+    Args:
+        pairs: as `find` returns them, one or more.
+        table: the images they were found in.
+        found: the `features` of each image of the table.
+        count: of pairs at most; they are taken evenly from all.
+
+    Returns:
+        Arguments of `figures.gallery`, two entries a pair: `images`, uint8 RGB (height, width, 3);
+        `titles`; and `points`, float (n, 2), the `matches` in pixels of the image.
+
+    Raises:
+        DatasetError: an image cannot be read.
+    """
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, count).astype(int))
+    place = {image_id: number for number, image_id in enumerate(table["image_id"])}
+    shown: dict[str, list] = {"images": [], "titles": [], "points": []}
+    for pair in pairs.iloc[chosen].itertuples():
+        rows = [place[pair.image_a], place[pair.image_b]]
+        images = [dataset.read_image(table["path"].iloc[row]) for row in rows]
+        points = matches(*(found[row] for row in rows))
+        shown["images"] += images
+        shown["titles"] += [
+            f"{pair.archive_a}: {pair.diagnosis_a}",
+            f"{pair.archive_b}: {pair.diagnosis_b}; {pair.inliers} inliers",
+        ]
+        shown["points"] += [
+            points * (min(image.shape[:2]) / SIDE)
+            for image, points in zip(images, points, strict=True)
+        ]
+    return shown
 
 
 def _parallel(work, items, what, unit):

@@ -86,7 +86,7 @@ def ages(table: pd.DataFrame) -> Figure:
 
 def _boxes(axes, frame, column, codes):
     sns.boxplot(
-        frame,
+        frame[frame["diagnosis"].isin(codes)],
         x="diagnosis",
         y=column,
         order=codes,
@@ -141,14 +141,16 @@ def gallery(
     titles: Iterable[str],
     columns: int = 4,
     outlines: Iterable[np.ndarray | None] | None = None,
+    points: Iterable[np.ndarray] | None = None,
 ) -> Figure:
-    """Show pictures in a grid, each with its title and, if given, its lesion's outline.
+    """Show images in a grid, each with its title and, if given, its lesion's outline or points.
 
     Args:
         images: RGB or grey arrays.
-        titles: one a picture.
-        columns: pictures in a row.
-        outlines: one bool mask (height, width) or None a picture.
+        titles: one an image.
+        columns: images in a row.
+        outlines: one bool mask (height, width) or None an image.
+        points: one array (n, 2) of x and y in pixels an image.
     """
     rows = -(-len(images) // columns)
     height, width = images[0].shape[:2]
@@ -163,6 +165,8 @@ def gallery(
         axis.set_title(title, fontsize="small")
         if mask is not None:
             _outline(axis, mask)
+    for axis, places in zip(axes.flat, points if points is not None else (), strict=False):
+        axis.scatter(*places.T, s=12, facecolors="none", edgecolors="white", linewidths=0.8)
     return _closed(figure)
 
 

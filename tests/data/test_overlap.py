@@ -152,6 +152,45 @@ def test_known_pairs_measure_recall(archives, tmp_path):
     assert np.isnan(shares["two"])
 
 
+def test_matches_are_where_the_similarity_puts_them():
+    image = drawn("MEL", 5)
+    one, other = overlap.matches(overlap.features(image), overlap.features(image[:, ::-1][::-1]))
+    assert len(one) == len(other) >= overlap.LINK_INLIERS
+    zoom = overlap.SIDE / min(image.shape[:2])
+    corner = zoom * np.array(image.shape[1::-1])
+    assert np.median(abs(corner - one - other)) < overlap.TOLERANCE
+
+
+def test_disguised_lesions_are_found_again_and_no_others(tmp_path):
+    table = dataset.read(sample.sample_folder())
+    disguised = overlap.disguised(table, 40)
+    assert disguised["lesion"].nunique() == 40
+    assert disguised["lesion_id"].is_unique
+    assert (disguised["archive"] == overlap.OTHER).sum() == len(disguised) - 40
+    pairs = pairs_of(disguised, tmp_path)
+    counts = overlap.found_again(pairs, disguised)
+    assert counts["known"] == sum(n * (n - 1) // 2 for n in disguised["lesion"].value_counts())
+    assert counts["false"] == 0
+    assert counts["found"] == len(pairs) > 0.8 * counts["known"]
+    wrong = pairs.assign(image_b=disguised["image_id"].iloc[0])
+    assert overlap.found_again(wrong, disguised)["false"] > 0.8 * len(pairs)
+
+
+def test_pairs_are_shown_side_by_side(archives, tmp_path):
+    found = overlap.read_features(archives, tmp_path)
+    pairs = overlap.find(archives, found)
+    shown = overlap.side_by_side(pairs, archives, found)
+    assert len(shown["images"]) == 2 * len(pairs)
+    first, last = pairs.iloc[0], pairs.iloc[-1]
+    assert shown["titles"][0] == f"{first.archive_a}: {first.diagnosis_a}"
+    assert shown["titles"][-1] == f"{last.archive_b}: {last.diagnosis_b}; {last.inliers} inliers"
+    for image, points in zip(shown["images"], shown["points"], strict=True):
+        assert len(points) >= overlap.LINK_INLIERS
+        assert (points <= image.shape[1::-1]).all()
+        assert points.max() > max(image.shape) / 2
+    assert len(overlap.side_by_side(pairs, archives, found, 2)["images"]) == 4
+
+
 def test_archives_without_a_lesion_in_common(archives, tmp_path):
     pairs = pairs_of(archives.iloc[4:10], tmp_path)
     assert len(pairs) == 0
