@@ -115,6 +115,16 @@ def codes(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(diagnosis.code for diagnosis in known)
 
 
+def label_sets(table: pd.DataFrame, names: Sequence[str] = ()) -> np.ndarray:
+    """Return 1 for each diagnosis that an image may show, else 0: float32 (images, diagnoses).
+
+    The columns are the codes given, or those of `codes`.
+    """
+    columns = list(names or codes(table))
+    meant = zip(table["diagnosis"], table["alternative"].fillna(""), strict=True)
+    return np.array([[code in either for code in columns] for either in meant], "float32")
+
+
 def title(table: pd.DataFrame) -> str:
     """Return the names of the archives that the images are from."""
     return ", ".join(sorted(set(table["archive"])))

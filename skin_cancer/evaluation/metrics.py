@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from skin_cancer import priors
+from skin_cancer.data import dataset
 from skin_cancer.diagnoses import BY_CODE, told_apart
 from skin_cancer.errors import DatasetError
 
@@ -169,9 +170,11 @@ def meant_by(table: pd.DataFrame, codes: Sequence[str]) -> np.ndarray:
         table: one row an image, as `dataset.read` returns it.
         codes: ISIC codes of the columns.
     """
-    merged = (table["diagnosis"] == "AKIEC") & _knows_no_scc(table)
-    labels = table["diagnosis"], table["alternative"].fillna(""), np.where(merged, "SCC", "")
-    return np.array([[code in right for code in codes] for right in zip(*labels, strict=True)])
+    meant = dataset.label_sets(table, codes) > 0
+    if "SCC" in codes:
+        merged = (table["diagnosis"] == "AKIEC").to_numpy() & _knows_no_scc(table)
+        meant[merged, list(codes).index("SCC")] = True
+    return meant
 
 
 def malignant_of(table: pd.DataFrame) -> np.ndarray:

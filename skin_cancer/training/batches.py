@@ -10,7 +10,6 @@ import pandas as pd
 
 from skin_cancer import priors
 from skin_cancer.data import dataset
-from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.errors import DatasetError, TrainingError
 from skin_cancer.images import augmentation, squares
 from skin_cancer.training.config import SIZE_STEP, TrainingConfig
@@ -143,12 +142,12 @@ def crop_size(config: TrainingConfig, epoch: int) -> int:
 
 
 def class_prior(table: pd.DataFrame, codes: Sequence[str] = ()) -> np.ndarray:
-    """Return the share of each diagnosis among the images, float64 in the order of `label_sets`.
+    """Return the share of each diagnosis among the images, float64 in ISIC order.
 
     A diagnosis without an image counts as if it had one, so that no share is zero; an image that
     may show either of two counts as half of each.
     """
-    counts = np.maximum(_shared(label_sets(table, codes)).sum(axis=0), 1)
+    counts = np.maximum(_shared(dataset.label_sets(table, codes)).sum(axis=0), 1)
     return counts / counts.sum()
 
 
@@ -157,12 +156,12 @@ def assumed_prior(
 ) -> np.ndarray:
     """Return the share of each diagnosis among the views that training draws.
 
-    The diagnoses are those of `label_sets`.
+    The diagnoses are those of `dataset.label_sets`.
 
     Returns:
         float64 (diagnoses,) of sum 1, none of them zero.
     """
-    labels = _shared(label_sets(table, codes))
+    labels = _shared(dataset.label_sets(table, codes))
     shares = np.maximum(_chances(table, config) @ labels, 1 / len(table))
     return shares / shares.sum()
 
@@ -182,26 +181,10 @@ def seen_priors(
     overall, weight = assumed_prior(table, config, codes), config.source_prior
     if not weight:
         return np.tile(overall, (len(table), 1))
-    drawn = _chances(table, config)[:, None] * _shared(label_sets(table, codes))
+    drawn = _chances(table, config)[:, None] * _shared(dataset.label_sets(table, codes))
     of_source = pd.DataFrame(drawn).groupby(_sources(table)).transform("sum").to_numpy()
     of_source = of_source / of_source.sum(axis=1, keepdims=True)
     return (1 - weight) * overall + weight * of_source
-
-
-def label_numbers(table: pd.DataFrame) -> np.ndarray:
-    """Return each image's diagnosis as its place in ISIC order: int (images,)."""
-    codes = [diagnosis.code for diagnosis in ISIC_2019]
-    return table["diagnosis"].map(codes.index).to_numpy(int)
-
-
-def label_sets(table: pd.DataFrame, codes: Sequence[str] = ()) -> np.ndarray:
-    """Return 1 for each diagnosis that an image may show, else 0: float32 (images, diagnoses).
-
-    The columns are the codes given, or those of `dataset.codes`.
-    """
-    codes = list(codes or dataset.codes(table))
-    meant = zip(table["diagnosis"], table["alternative"].fillna(""), strict=True)
-    return np.array([[code in either for code in codes] for either in meant], "float32")
 
 
 def _shared(labels):
@@ -213,16 +196,16 @@ def soft_labels(
 ) -> np.ndarray:
     """Return the labels to learn from: float32 (images, diagnoses).
 
-    Those of `label_sets`; or, mixed with a teacher's probabilities (Hinton et al. 2015, "Distilling
-    the Knowledge in a Neural Network", section 2), distributions: the probabilities are brought
-    from the balanced prior to the assumed one.
+    Those of `dataset.label_sets`; or, mixed with a teacher's probabilities (Hinton et al. 2015,
+    "Distilling the Knowledge in a Neural Network", section 2), distributions: the probabilities are
+    brought from the balanced prior to the assumed one.
 
     Raises:
         TrainingError: the teacher's table cannot be read or misses an image, or there is a teacher
             or a mixing of views where an image may show either of two diagnoses.
     """
     codes = list(codes or dataset.codes(table))
-    labels = label_sets(table, codes)
+    labels = dataset.label_sets(table, codes)
     if (config.targets or config.mixup) and (labels.sum(axis=1) > 1).any():
         raise TrainingError(
             "Some of the images may show either of two diagnoses (SCC of ISIC 2019), which neither "

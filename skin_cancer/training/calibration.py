@@ -28,7 +28,6 @@ from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.images import lesion, squares
 from skin_cancer.model import bundle, bundle_writer, uncertainty
 from skin_cancer.model.classifier import Classifier
-from skin_cancer.training.batches import label_sets
 from skin_cancer.training.config import divide, read_as_divided
 
 COVERAGE = 0.90
@@ -103,7 +102,7 @@ def fit(
         assumed[name].shares for name in (priors.TRAINING, priors.BALANCED, priors.CLINIC)
     )
     logits = np.log(np.maximum(probabilities, 1e-12)) + priors.shift(balanced, training)
-    right, weights = label_sets(table, tuple(training)), _weights(table, clinic)
+    right, weights = dataset.label_sets(table, tuple(training)), _weights(table, clinic)
     temperature = _temperature(logits, priors.shift(training, clinic), right, weights)
     found = priors.softmax(logits / temperature)
     return {

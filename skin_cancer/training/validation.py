@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from skin_cancer import priors
+from skin_cancer.data import dataset
 from skin_cancer.model.bundle import LOGITS
 from skin_cancer.training import devices
-from skin_cancer.training.batches import CentredImages, label_sets
+from skin_cancer.training.batches import CentredImages
 from skin_cancer.training.config import PREDICTIONS, TrainingConfig
 from skin_cancer.training.keras_settings import keras
 from skin_cancer.training.network import codes_of
@@ -28,7 +29,7 @@ def validate(network: keras.Model, config: TrainingConfig, validation: pd.DataFr
         `validation_balanced_accuracy` and, of several archives, `validation_of_archives`.
     """
     called = _logits(network, config, validation).argmax(axis=1)
-    right = label_sets(validation, codes_of(network))[np.arange(len(called)), called]
+    right = dataset.label_sets(validation, codes_of(network))[np.arange(len(called)), called]
     right = pd.Series(right, [validation["archive"], validation["diagnosis"]])
     found = {"validation_balanced_accuracy": float(right.groupby(level=1).mean().mean())}
     of_archives = right.groupby(level=[0, 1]).mean().groupby(level=0).mean()
