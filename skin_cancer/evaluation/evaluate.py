@@ -100,7 +100,7 @@ def unfamiliar(
         predictions: of these images.
 
     Returns:
-        As `metrics.recognition`, of 200 pictures a kind of `strangers.pictures`.
+        As `metrics.recognition`, of 200 pictures a kind of `out_of_distribution.pictures`.
 
     Raises:
         DatasetError: names an image that cannot be read.

@@ -286,8 +286,8 @@ def reliability(bins: dict[str, pd.DataFrame], errors: pd.DataFrame) -> Figure:
     """Draw reliability diagrams, one panel a prior.
 
     Args:
-        bins: prior to what `metrics.reliability` returns under it.
-        errors: as `metrics.calibration` returns them.
+        bins: prior to what `confidence.reliability` returns under it.
+        errors: as `confidence.calibration` returns them.
     """
     figure, all_axes = plt.subplots(1, len(bins), figsize=(WIDTH, 4.2), sharey=True, squeeze=False)
     for axes, (prior, table) in zip(all_axes[0], bins.items(), strict=True):

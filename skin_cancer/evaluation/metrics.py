@@ -4,13 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from skin_cancer import priors
-from skin_cancer.data import dataset
-from skin_cancer.diagnoses import BY_CODE, told_apart
+from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import DatasetError
+from skin_cancer.evaluation import labels
 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
@@ -18,7 +17,6 @@ GROUP_LESIONS = 20
 MALIGNANT_AREA = "ROC AUC, malignant or precursor against benign"
 MELANOMA_AREA = "ROC AUC, melanoma against nevus"
 PREVALENCES = (0.02, 0.05, 0.10, 0.20)
-SIMULATIONS = 500
 
 
 def measure(
@@ -33,7 +31,7 @@ def measure(
     Intervals are percentile intervals of a bootstrap over lesions, drawn with replacement within
     each diagnosis (Efron & Tibshirani 1993, chapter 13): images of one lesion stay together.
 
-    Diagnoses that the labels do not tell apart are one, as of `answers_of`.
+    Diagnoses that the labels do not tell apart are one, as of `labels.answers_of`.
 
     Args:
         table: one row an image, with `diagnosis`, `lesion_id` and `archive`.
@@ -51,10 +49,10 @@ def measure(
     Raises:
         DatasetError: a diagnosis has no image in the table.
     """
-    truth = truth_of(table, codes)
-    answers = answers_of(table, probabilities, codes)
+    truth = labels.truth_of(table, codes)
+    answers = labels.answers_of(table, probabilities, codes)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
-    known, codes = list(codes), told_of(table, codes)
+    known, codes = list(codes), labels.told_of(table, codes)
     absent = sorted(set(codes) - set(table["diagnosis"]))
     if absent:
         raise DatasetError(f"No image of {', '.join(absent)} to measure on.")
@@ -101,100 +99,6 @@ def _of_frequent(recalls, drawn, frequent):
     return {name: _interval(recalls[frequent].mean(), drawn[:, frequent].mean(axis=1))}
 
 
-def told_of(table: pd.DataFrame, codes: Sequence[str]) -> list[str]:
-    """Return those of some codes that the labels of a table tell apart.
-
-    Args:
-        table: one row an image, with `archive`; without that all are told apart.
-        codes: ISIC codes.
-    """
-    if "archive" not in table:
-        return list(codes)
-    told = set().union(*(told_apart(archive) for archive in table["archive"].unique()))
-    return [code for code in codes if code in told]
-
-
-def truth_of(table: pd.DataFrame, codes: Sequence[str]) -> np.ndarray:
-    """Return the column of each image's true diagnosis among `codes`: int (images,).
-
-    Raises:
-        DatasetError: the table holds a diagnosis that is not among them.
-    """
-    columns = {code: i for i, code in enumerate(codes)}
-    unknown = sorted(set(table["diagnosis"]) - set(columns))
-    if unknown:
-        raise DatasetError(f"The model does not know {', '.join(unknown)}, which is in the data.")
-    return table["diagnosis"].map(columns).to_numpy(int)
-
-
-def answers_of(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
-    """Return the column of each image's most probable diagnosis: int (images,).
-
-    Where an archive does not know invasive squamous cell carcinoma, its probability is added to
-    that of AKIEC first. Where the label may mean either of two diagnoses (`alternative`) and the
-    other one is answered, the answer is right and counts as the image's `diagnosis`.
-    """
-    answers = as_told(table, probabilities, codes).argmax(axis=1)
-    if "alternative" not in table:
-        return answers
-    other = table["alternative"].map({code: i for i, code in enumerate(codes)})
-    return np.where(answers == other.to_numpy(float), truth_of(table, codes), answers)
-
-
-def as_told(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
-    """Return probabilities of what the labels tell apart: float (images, diagnoses).
-
-    Where an image's archive does not know SCC, that of SCC is added to that of AKIEC and is 0.
-    """
-    if "archive" not in table or "SCC" not in codes:
-        return probabilities
-    one = _knows_no_scc(table)
-    scc, akiec = list(codes).index("SCC"), list(codes).index("AKIEC")
-    merged = probabilities.copy()
-    merged[one, akiec] += merged[one, scc]
-    merged[one, scc] = 0
-    return merged
-
-
-def _knows_no_scc(table):
-    return ~table["archive"].map(lambda archive: "SCC" in told_apart(archive)).to_numpy(bool)
-
-
-def meant_by(table: pd.DataFrame, codes: Sequence[str]) -> np.ndarray:
-    """Return whether each diagnosis is right for an image: bool (images, diagnoses).
-
-    Right are the image's `diagnosis` and its `alternative`, and for the AKIEC of an archive whose
-    labels do not know SCC that as well.
-
-    Args:
-        table: one row an image, as `dataset.read` returns it.
-        codes: ISIC codes of the columns.
-    """
-    meant = dataset.label_sets(table, codes) > 0
-    if "SCC" in codes:
-        merged = (table["diagnosis"] == "AKIEC").to_numpy() & _knows_no_scc(table)
-        meant[merged, list(codes).index("SCC")] = True
-    return meant
-
-
-def malignant_of(table: pd.DataFrame) -> np.ndarray:
-    """Return whether each image shows a malignant lesion or a precursor: bool (images,).
-
-    >>> malignant_of(pd.DataFrame({"diagnosis": ["MEL", "NV", "AKIEC"]}))
-    array([ True, False,  True])
-    """
-    return table["diagnosis"].map(lambda code: BY_CODE[code].malignant).to_numpy(bool)
-
-
-def malignancy(probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
-    """Return the probability that a lesion is malignant or a precursor: float (images,).
-
-    >>> malignancy(np.array([[0.5, 0.3, 0.2]]), ["MEL", "NV", "BCC"])
-    array([0.7])
-    """
-    return probabilities[:, [BY_CODE[code].malignant for code in codes]].sum(axis=1)
-
-
 def difference(
     table: pd.DataFrame,
     probabilities: np.ndarray,
@@ -215,10 +119,10 @@ def difference(
         What `probabilities` gains in mean recall of the diagnoses that occur: `value`, `low`,
         `high`; and `agreement`, the share of images with the same answer.
     """
-    truth = truth_of(table, codes)
+    truth = labels.truth_of(table, codes)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
     weights = np.vstack([np.ones(len(truth)), weights])
-    answers = [answers_of(table, p, codes) for p in (probabilities, others)]
+    answers = [labels.answers_of(table, p, codes) for p in (probabilities, others)]
     ours, theirs = (_mean_recalls(truth, answer, weights) for answer in answers)
     gains = ours - theirs
     agreement = float((probabilities.argmax(axis=1) == others.argmax(axis=1)).mean())
@@ -244,10 +148,10 @@ def mean_recall(
     >>> mean_recall(table, probabilities, ["MEL", "NV"])
     {'value': 0.75, 'low': 0.5, 'high': 1.0}
     """
-    truth = truth_of(table, codes)
+    truth = labels.truth_of(table, codes)
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
     weights = np.vstack([np.ones(len(truth)), weights])
-    recalls = _mean_recalls(truth, answers_of(table, probabilities, codes), weights)
+    recalls = _mean_recalls(truth, labels.answers_of(table, probabilities, codes), weights)
     return _interval(recalls[0], recalls[1:])
 
 
@@ -314,177 +218,14 @@ def _areas(truth, probabilities, codes, prior, weights):
     malignant = np.array([BY_CODE[code].malignant for code in codes])[truth]
     melanoma = codes.index("MEL")
     questions = {
-        MALIGNANT_AREA: (malignant, malignancy(probabilities, codes)),
+        MALIGNANT_AREA: (malignant, labels.malignancy(probabilities, codes)),
         "ROC AUC, melanoma against all others": (truth == melanoma, probabilities[:, melanoma]),
     }
     if prior:
         trained = priors.reweighted(probabilities, priors.balanced(codes), prior)
-        score = malignancy(trained, codes)
+        score = labels.malignancy(trained, codes)
         questions[f"{MALIGNANT_AREA}, training prior"] = (malignant, score)
     return {name: _area(positive, score, weights) for name, (positive, score) in questions.items()}
-
-
-def reliability(
-    truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None, bins: int = 15
-) -> pd.DataFrame:
-    """Compare how sure the answers are with how often they are right.
-
-    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
-
-    Args:
-        truth: int (images,), columns of the true diagnoses.
-        probabilities: float (images, diagnoses), under the prior of the weighted images.
-        weights: float (images,), what each image counts; all alike if None.
-        bins: number of equal parts of 0 to 1.
-
-    Returns:
-        One row a bin that holds images: mean `confidence`, `accuracy`, number of `images`, and
-        `share` of all weight.
-    """
-    weights = np.ones(len(truth)) if weights is None else weights
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
-    part = np.minimum((confidence * bins).astype(int), bins - 1)
-    sums = pd.DataFrame(
-        {
-            "confidence": weights * confidence,
-            "accuracy": weights * right,
-            "images": 1,
-            "share": weights / weights.sum(),
-        }
-    )
-    table = sums.groupby(part).sum().rename_axis("bin")
-    total = table["share"] * weights.sum()
-    return table.assign(confidence=table["confidence"] / total, accuracy=table["accuracy"] / total)
-
-
-def calibration_error(bins: pd.DataFrame) -> float:
-    """Return the expected calibration error of `reliability`, 0 to 1 (Guo et al. 2017).
-
-    >>> sure = np.array([[0.8, 0.2]] * 4)
-    >>> round(calibration_error(reliability(np.array([0, 0, 0, 1]), sure)), 3)
-    0.05
-    """
-    return float(((bins["confidence"] - bins["accuracy"]).abs() * bins["share"]).sum())
-
-
-def prior_weights(table: pd.DataFrame, prior: Mapping[str, float]) -> np.ndarray:
-    """Return weights with which the diagnoses of a table are as frequent as a prior says.
-
-    Args:
-        table: one row an image, with `diagnosis` and `archive`.
-        prior: ISIC code to share.
-
-    Returns:
-        float (images,), of mean 1.
-
-    >>> table = pd.DataFrame({"diagnosis": ["MEL", "MEL", "NV"]})
-    >>> prior_weights(table, {"MEL": 0.5, "NV": 0.5})
-    array([0.75, 0.75, 1.5 ])
-    """
-    codes = list(prior)
-    shares = as_told(table, np.tile(list(prior.values()), (len(table), 1)), codes)
-    truth = truth_of(table, codes)
-    weights = shares[np.arange(len(truth)), truth] / np.bincount(truth)[truth]
-    return weights / weights.mean()
-
-
-def as_right(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]) -> np.ndarray:
-    """Return the column of each image's true diagnosis, or of its answer where that is right too.
-
-    Args:
-        table: one row an image, with `diagnosis`, `alternative` and `archive`.
-        probabilities: float (images, diagnoses), of what the labels tell apart.
-        codes: ISIC codes of the columns.
-    """
-    truth = truth_of(table, codes)
-    right = answers_of(table, probabilities, codes) == truth
-    return np.where(right, probabilities.argmax(axis=1), truth)
-
-
-def reliability_under(
-    table: pd.DataFrame, probabilities: np.ndarray, prior: Mapping[str, float]
-) -> pd.DataFrame:
-    """Return the `reliability` of a table's images under a prior, weighted by it.
-
-    Args:
-        table: one row an image, with `diagnosis`, `alternative` and `archive`.
-        probabilities: float (images, diagnoses), under the balanced prior.
-        prior: ISIC code to share, in the order of the columns.
-    """
-    shown = _under(table, probabilities, prior)
-    return reliability(as_right(table, shown, list(prior)), shown, prior_weights(table, prior))
-
-
-def _under(table, probabilities, prior):
-    """Return the probabilities of what the labels tell apart, under a prior."""
-    under = priors.reweighted(probabilities, priors.balanced(prior), prior)
-    return as_told(table, under, list(prior))
-
-
-def calibration(
-    table: pd.DataFrame,
-    probabilities: np.ndarray,
-    assumed: Mapping[str, Mapping[str, float]],
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Measure calibration under some priors, images weighted by each, with its floor.
-
-    The floor is what a perfectly calibrated model with these very probabilities would show: its
-    diagnoses are drawn from them (Vaicenavicius et al. 2019, "Evaluating model calibration in
-    classification", section 5, consistency resampling), as frequent as they are in the table.
-    Slope and intercept are those of the logistic regression of malignant or precursor on the
-    logarithm of its odds (Cox 1958, "Two further applications of a model for binary regression"):
-    1 and 0 where they are right.
-
-    Args:
-        table: one row an image, with `diagnosis`, `alternative` and `archive`.
-        probabilities: float (images, diagnoses), under the balanced prior.
-        assumed: name to prior, ISIC code to share in the order of the columns.
-        seed: of the simulation.
-
-    Returns:
-        One row a prior: `expected calibration error`, 15 bins; `floor`, the mean of as many
-        simulations as `SIMULATIONS`; `floor, 95 %`, which one in twenty of them exceeds; `slope`
-        and `intercept` of malignancy.
-    """
-    rng, codes = np.random.default_rng(seed), list(next(iter(assumed.values())))
-    drawn = _drawn(table, probabilities, codes, rng)
-    rows = {}
-    for name, prior in assumed.items():
-        shown = _under(table, probabilities, prior)
-        errors = [
-            calibration_error(reliability(right, shown, prior_weights(each, prior)))
-            for each, right in drawn
-        ]
-        rows[name] = {
-            "expected calibration error": calibration_error(
-                reliability_under(table, probabilities, prior)
-            ),
-            "floor": float(np.mean(errors)),
-            "floor, 95 %": float(np.quantile(errors, 0.95)),
-            **_recalibration(table, malignancy(shown, codes), prior_weights(table, prior)),
-        }
-    return pd.DataFrame(rows).T.rename_axis("prior")
-
-
-def _drawn(table, probabilities, codes, rng):
-    """Draw diagnoses from probabilities; return tables with them, and their columns."""
-    counts = table["diagnosis"].value_counts().reindex(codes, fill_value=0)
-    own = (counts.clip(lower=1e-6) / counts.sum()).to_dict()
-    chances = _under(table, probabilities, own).cumsum(axis=1)
-    draws = (chances[None] < rng.random((SIMULATIONS, len(table), 1))).sum(axis=2)
-    names = np.array(codes)[np.minimum(draws, len(codes) - 1)]
-    archive = table.reindex(columns=["archive"] if "archive" in table else [])
-    return [
-        (archive.assign(diagnosis=row), column) for row, column in zip(names, draws, strict=True)
-    ]
-
-
-def _recalibration(table, malignant, weights):
-    odds = np.log(malignant.clip(1e-9, 1 - 1e-9) / (1 - malignant).clip(1e-9))[:, None]
-    model = LogisticRegression(C=np.inf).fit(odds, malignant_of(table), weights)
-    return {"slope": float(model.coef_[0, 0]), "intercept": float(model.intercept_[0])}
 
 
 def coverage(
@@ -509,8 +250,8 @@ def coverage(
     """
     size = np.array([len(members) for members in sets])
     said = np.array([[code in members for code in codes] for members in sets])
-    said = as_told(table, said, codes)
-    held = said[np.arange(len(said)), truth_of(table, codes)]
+    said = labels.as_told(table, said, codes)
+    held = said[np.arange(len(said)), labels.truth_of(table, codes)]
     if "alternative" in table:
         others = zip(table["alternative"].fillna(""), sets, strict=True)
         held = held | np.array([other in members for other, members in others])
@@ -555,7 +296,7 @@ def at_thresholds(
         with its interval, and for each of `PREVALENCES` the `missed` and the `false alarms` among
         100 lesions.
     """
-    malignant = malignant_of(table)
+    malignant = labels.malignant_of(table)
     truth = pd.factorize(table["diagnosis"])[0]
     weights = _resampled_weights(table, truth, np.random.default_rng(seed))
     weights = np.vstack([np.ones(len(truth)), weights])
@@ -628,8 +369,8 @@ def by_group(
         many occur), `mean recall` of those, its interval `low` to `high`, and the `ROC AUC` of
         malignant or precursor against benign, missing where only one of them occurs.
     """
-    truth, answers = truth_of(table, codes), answers_of(table, probabilities, codes)
-    malignant, score = malignant_of(table), malignancy(probabilities, codes)
+    truth, answers = labels.truth_of(table, codes), labels.answers_of(table, probabilities, codes)
+    malignant, score = labels.malignant_of(table), labels.malignancy(probabilities, codes)
     rows = {}
     for group in groups.dropna().unique():
         mask = (groups == group).fillna(False).to_numpy(bool)
@@ -661,10 +402,10 @@ def worst_mistakes(
         Rows of the table with `answer` (ISIC code), `probability` (of the answer) and
         `probability of the truth`.
     """
-    truth, answers = truth_of(table, codes), answers_of(table, probabilities, codes)
+    truth, answers = labels.truth_of(table, codes), labels.answers_of(table, probabilities, codes)
     rows = np.arange(len(table))
     answer = np.array(codes)[answers]
-    missed = malignant_of(table) & ~np.array([BY_CODE[code].malignant for code in answer])
+    missed = labels.malignant_of(table) & ~np.array([BY_CODE[code].malignant for code in answer])
     wrong = table.assign(
         answer=answer,
         probability=probabilities[rows, answers],
@@ -688,11 +429,11 @@ def first_cases(
         `archive`, `answer` (ISIC code), `probability` (of the answer) and `probability of the
         truth` by `image_id`.
     """
-    told = as_told(table, probabilities, codes)
+    told = labels.as_told(table, probabilities, codes)
     found = table.assign(
         answer=np.array(codes)[told.argmax(axis=1)],
         probability=told.max(axis=1),
-        **{"probability of the truth": told[np.arange(len(told)), truth_of(table, codes)]},
+        **{"probability of the truth": told[np.arange(len(told)), labels.truth_of(table, codes)]},
     )
     columns = ["archive", "answer", "probability", "probability of the truth"]
     chosen = found[found["diagnosis"] == code].set_index("image_id").sort_index()
@@ -772,7 +513,7 @@ def log_loss_gain(
 
 
 def _log_losses(table, probabilities, codes):
-    right = (meant_by(table, codes) * probabilities).sum(axis=1)
+    right = (labels.meant_by(table, codes) * probabilities).sum(axis=1)
     return -np.log(np.maximum(right, 1e-12))
 
 

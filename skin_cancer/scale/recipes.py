@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from skin_cancer import priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.errors import SkinCancerError, TrainingError
-from skin_cancer.evaluation import metrics, record
+from skin_cancer.evaluation import labels, metrics, record
 from skin_cancer.images import cleaning, lesion
 from skin_cancer.model import bundle, card
 from skin_cancer.scale import publish, runs
@@ -364,7 +364,7 @@ def fit_biases(table: pd.DataFrame, logits: np.ndarray, codes: Sequence[str]) ->
     Returns:
         float64 (diagnoses,), of mean 0.
     """
-    right, weights = metrics.meant_by(table, codes), metrics.balanced_weights(table)
+    right, weights = labels.meant_by(table, codes), metrics.balanced_weights(table)
 
     def loss(biases):
         chances = priors.softmax(logits + biases)

@@ -11,7 +11,14 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from skin_cancer import Classifier, priors
 from skin_cancer.data import dataset, levelling, splits
 from skin_cancer.errors import BundleError, DatasetError
-from skin_cancer.evaluation import evaluate, metrics, out_of_distribution, record
+from skin_cancer.evaluation import (
+    confidence,
+    evaluate,
+    labels,
+    metrics,
+    out_of_distribution,
+    record,
+)
 from skin_cancer.evaluation.distortions import DISTORTIONS
 from skin_cancer.evaluation.evaluate import choose_part
 from skin_cancer.evaluation.metrics import measure
@@ -135,19 +142,19 @@ def test_measures_can_be_stored_and_shown():
 
 def test_calibration_error_of_answers_that_are_as_sure_as_right():
     rng = np.random.default_rng(0)
-    confidence = rng.uniform(0.5, 1, 20_000)
-    truth = (rng.random(20_000) > confidence).astype(int)
-    probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    bins = metrics.reliability(truth, probabilities)
+    sure = rng.uniform(0.5, 1, 20_000)
+    truth = (rng.random(20_000) > sure).astype(int)
+    probabilities = np.stack([sure, 1 - sure], axis=1)
+    bins = confidence.reliability(truth, probabilities)
     assert bins["images"].sum() == 20_000
-    assert metrics.calibration_error(bins) < 0.02
-    too_sure = metrics.reliability(truth, np.round(probabilities))
-    assert metrics.calibration_error(too_sure) == pytest.approx(0.25, abs=0.02)
+    assert confidence.calibration_error(bins) < 0.02
+    too_sure = confidence.reliability(truth, np.round(probabilities))
+    assert confidence.calibration_error(too_sure) == pytest.approx(0.25, abs=0.02)
 
 
 def test_thresholds_are_measured_on_other_images():
     table, probabilities, _ = answers(lesions=60)
-    score, malignant = metrics.malignancy(probabilities, CODES), metrics.malignant_of(table)
+    score, malignant = labels.malignancy(probabilities, CODES), labels.malignant_of(table)
     given = [{"sensitivity": 0.9, "threshold": 0.4}, {"sensitivity": 0.95, "threshold": 0.3}]
     points = metrics.at_thresholds(table, score, given)
     assert points.index.tolist() == [0.9, 0.95]
@@ -162,7 +169,7 @@ def test_thresholds_are_measured_on_other_images():
 
 
 def test_perfectly_calibrated_answers_are_at_their_floor_and_too_sure_ones_above(monkeypatch):
-    monkeypatch.setattr(metrics, "SIMULATIONS", 50)
+    monkeypatch.setattr(confidence, "SIMULATIONS", 50)
     rng = np.random.default_rng(0)
     prior = {"MEL": 0.6, "NV": 0.3, "BCC": 0.1}
     truth = rng.choice(3, 4000, p=list(prior.values()))
@@ -172,7 +179,7 @@ def test_perfectly_calibrated_answers_are_at_their_floor_and_too_sure_ones_above
     balanced_answers = (priors.reweighted(p, prior, priors.balanced(prior)) for p in (fair, sure))
     table = pd.DataFrame({"diagnosis": np.array(["MEL", "NV", "BCC"])[truth]})
     assumed = {"own": prior, "balanced": priors.balanced(prior)}
-    found, worse = (metrics.calibration(table, p, assumed) for p in balanced_answers)
+    found, worse = (confidence.calibration(table, p, assumed) for p in balanced_answers)
     assert found.index.tolist() == ["own", "balanced"]
     assert (found["expected calibration error"] < 1.5 * found["floor, 95 %"]).all()
     assert found["slope"].to_numpy() == pytest.approx(1, abs=0.1)
@@ -188,12 +195,12 @@ def test_an_archive_without_squamous_cell_carcinoma_counts_it_as_akiec():
     """Each image says SCC 0.4, AKIEC 0.2 and melanoma 0.3: together the first two are most."""
     table, _, _ = answers()
     said = np.tile([0.3, 0.1, 0, 0.2, 0, 0, 0, 0.4], (len(table), 1))
-    assert set(metrics.answers_of(table, said, EIGHT)) == {EIGHT.index("AKIEC")}
+    assert set(labels.answers_of(table, said, EIGHT)) == {EIGHT.index("AKIEC")}
     measured = measure(table, said, EIGHT)
     assert list(measured["classes"]) == list(CODES)
     assert measured["classes"]["AKIEC"]["recall"]["value"] == 1
     elsewhere = table.assign(archive="MILK10k")
-    assert set(metrics.answers_of(elsewhere, said, EIGHT)) == {EIGHT.index("SCC")}
+    assert set(labels.answers_of(elsewhere, said, EIGHT)) == {EIGHT.index("SCC")}
     with pytest.raises(DatasetError, match="No image of SCC"):
         measure(elsewhere, said, EIGHT)
 
@@ -202,8 +209,8 @@ def test_either_of_two_diagnoses_is_right_if_the_label_may_mean_both():
     table = pd.DataFrame({"diagnosis": ["SCC", "SCC", "NV"], "lesion_id": [*"abc"]})
     table = table.assign(archive="ISIC 2019", alternative=["AKIEC", None, None])
     said = np.eye(8)[[3, 3, 3]]
-    assert metrics.answers_of(table, said, EIGHT).tolist() == [7, 3, 3]
-    assert metrics.as_right(table, said, EIGHT).tolist() == [3, 7, 1]
+    assert labels.answers_of(table, said, EIGHT).tolist() == [7, 3, 3]
+    assert labels.as_right(table, said, EIGHT).tolist() == [3, 7, 1]
 
 
 def test_rare_diagnoses_are_left_out_of_a_second_balanced_accuracy():
@@ -220,7 +227,7 @@ def test_rare_diagnoses_are_left_out_of_a_second_balanced_accuracy():
 def test_lesions_are_weighed_as_a_prior_says():
     table, _, _ = answers(lesions=20)
     prior = dict(zip(CODES, (0.1, 0.6, 0.05, 0.05, 0.1, 0.05, 0.05), strict=True))
-    weights = pd.Series(metrics.prior_weights(table, prior)).groupby(table["diagnosis"]).sum()
+    weights = pd.Series(confidence.prior_weights(table, prior)).groupby(table["diagnosis"]).sum()
     assert (weights / weights.sum())[list(CODES)].to_dict() == pytest.approx(prior)
 
 
@@ -341,7 +348,7 @@ def test_worst_mistakes_begin_with_missed_malignant_lesions():
 def test_a_diagnosis_that_the_model_does_not_know():
     table, _, _ = answers()
     with pytest.raises(DatasetError, match="does not know SCC"):
-        metrics.truth_of(table.replace({"diagnosis": {"NV": "SCC"}}), CODES)
+        labels.truth_of(table.replace({"diagnosis": {"NV": "SCC"}}), CODES)
 
 
 def test_difference_is_paired():

@@ -12,7 +12,7 @@ import pytest
 from skin_cancer import priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.errors import TrainingError
-from skin_cancer.evaluation import metrics
+from skin_cancer.evaluation import labels, metrics
 from skin_cancer.model import bundle, bundle_writer, card
 from skin_cancer.scale import recipes
 from skin_cancer.training.config import PREDICTIONS
@@ -295,7 +295,7 @@ def test_biases_that_were_added_are_taken_away(archives):
     table, rng = dataset.read(archives), np.random.default_rng(0)
     table = table[table["apart"].isna()]
     codes = dataset.codes(table)
-    logits = 2 * metrics.meant_by(table, codes) + rng.normal(size=(len(table), len(codes)))
+    logits = 2 * labels.meant_by(table, codes) + rng.normal(size=(len(table), len(codes)))
     shift = np.array([1.0, -2, 0, 0.5, 0, 0, 0, 0.5])
     one, other = (recipes.fit_biases(table, given, codes) for given in (logits, logits + shift))
     assert one - other == pytest.approx(shift, abs=1e-3)
