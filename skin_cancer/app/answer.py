@@ -26,6 +26,7 @@ def answer_html(opinion: Opinion) -> str:
   {_warnings(prediction.warnings)}
   <h2>{html.escape(headline(opinion))}</h2>
   {_if_it_is_one(prediction) if strange else verdict_html(opinion)}
+  {_confirmed(reading.confirmed)}
   {_bars(prediction)}
   {"" if strange else f"<p>{html.escape(BY_CODE[prediction.diagnosis].meaning)}</p>"}
   {_set(prediction, strange)}
@@ -171,6 +172,13 @@ def _if_it_is_one(prediction):
     found = BY_CODE[prediction.diagnosis]
     return f"""<p>If it is a dermatoscopic picture of a lesion: {html.escape(found.name)},
   {percent(prediction.probabilities[found.code])} probability.</p>"""
+
+
+def _confirmed(code):
+    if code is None:
+        return ""
+    name = html.escape(BY_CODE[code].name)
+    return f"<p>An example from the ISIC Archive. Confirmed diagnosis: <strong>{name}</strong>.</p>"
 
 
 def _set(prediction, strange):

@@ -1,5 +1,6 @@
 """The page: its parts, and what happens between them."""
 
+import itertools
 import logging
 import os
 from contextlib import contextmanager
@@ -14,12 +15,12 @@ from skin_cancer.app import overview
 from skin_cancer.app.answer import footer_html, headline
 from skin_cancer.app.live import Live
 from skin_cancer.app.overview import Overview
-from skin_cancer.app.reading import PREVALENCES, Opinion, Reading, jpeg, opinion
+from skin_cancer.app.reading import PREVALENCES, Opinion, Reading, opinion
 from skin_cancer.app.report import table, template
 from skin_cancer.app.result import Record, Result
 from skin_cancer.app.save import Save
 from skin_cancer.app.upload import Upload
-from skin_cancer.data import sample
+from skin_cancer.data import examples
 from skin_cancer.errors import ImageError, SkinCancerError
 from skin_cancer.model.bundle import BUNDLE_VARIABLE
 from skin_cancer.model.classifier import SENSITIVITY, Classifier, percent
@@ -28,7 +29,6 @@ SERVED = "VOILA_APP_PORT"  # which Voila tells its kernels
 STYLE = Path(__file__).with_name("page.css")
 FAILED = "Something went wrong here; the log of the server says what. Try another picture."
 NO_MODEL = "The model cannot be loaded; the log of the server says why."
-EXAMPLES = (("MEL", 38), ("NV", 30), ("BKL", 23), ("MEL", 28))  # drawn; the last is not familiar
 LOG_LINE = "%(asctime)s %(levelname)s %(name)s, process %(process)d: %(message)s"
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,8 @@ class Page:
     def __init__(self, classifier: Classifier):
         self._classifier = classifier
         self.readings: dict[int, Reading] = {}
-        self._count = self._examples = 0
+        self._count = 0
+        self._examples = itertools.cycle(examples.read())
         self._opens_next = True
         self._make_parts()
         self.root = widgets.VBox(self._arranged()).add_class("sc-page")
@@ -82,7 +83,7 @@ class Page:
         aims = self._classifier.description.thresholds(priors.CLINIC) or [SENSITIVITY]
         safe = self._guarded
         self.upload = Upload(
-            *map(safe, (self._received, self._refuse, self._draw_example, self._warm_up))
+            *map(safe, (self._received, self._refuse, self._show_example, self._warm_up))
         )
         self.status = Live(role="status", value="No picture yet.")
         self.refused = Live(role="alert")
@@ -135,12 +136,12 @@ class Page:
         setting = self.prevalence.value, self.sensitivity.value
         return opinion(self.readings[number], self._classifier, *setting)
 
-    def _received(self, name, content, first):
+    def _received(self, name, content, first, confirmed=None):
         if first:
             self._begin()
         self.status.value = f"Reading {name} …"
         try:
-            reading = Reading.of(self._classifier, name, content)
+            reading = Reading.of(self._classifier, name, content, confirmed)
         except ImageError as error:
             self._refuse(name, str(error), False)
             return
@@ -184,11 +185,9 @@ class Page:
         with _unheard():
             self._classifier.predict(np.zeros((64, 64, 3), np.uint8))
 
-    def _draw_example(self):
-        code, seed = EXAMPLES[self._examples % len(EXAMPLES)]
-        self._examples += 1
-        name = f"example {self._examples} (a drawing, no patient)"
-        self._received(name, jpeg(sample.draw(code, seed, artefacts=()).image), True)
+    def _show_example(self):
+        example = next(self._examples)
+        self._received(example.image_id, example.path.read_bytes(), True, example.diagnosis)
 
     def _clear(self, _button):
         self.readings = {}

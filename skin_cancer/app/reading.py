@@ -28,20 +28,24 @@ class Reading:
     """A picture and what the classifier says of it, whatever the setting.
 
     Attributes:
-        name: the file's name, as the visitor's device gave it.
+        name: the file's name, as the visitor's device gave it, or the id of an example.
         prediction: under the default prior.
         square: the part that was read, and the lesion found in it.
         shown: uint8 RGB (side, side, 3), side at most 768, that part in finer pixels; nothing else
             of the file is kept.
+        confirmed: ISIC code of an example's confirmed diagnosis, None for a visitor's picture.
     """
 
     name: str
     prediction: Prediction
     square: Square
     shown: np.ndarray
+    confirmed: str | None = None
 
     @classmethod
-    def of(cls, classifier: Classifier, name: str, content: bytes) -> "Reading":
+    def of(
+        cls, classifier: Classifier, name: str, content: bytes, confirmed: str | None = None
+    ) -> "Reading":
         """Read the bytes of an image file and draw and measure all that is shown of it.
 
         Raises:
@@ -49,7 +53,8 @@ class Reading:
         """
         image = decoding.decode(content)
         size = min(SHOWN_SIZE, *image.shape[:2])
-        reading = cls(name, *classifier.examine(image), squares.centre_square(image, size))
+        shown = squares.centre_square(image, size)
+        reading = cls(name, *classifier.examine(image), shown, confirmed)
         for part in ("picture", "thumbnail", "outlines", "measures", "colours"):
             getattr(reading, part)  # what fails does so before the reading is among the others
         return reading

@@ -54,7 +54,8 @@ def template(description: Description) -> str:
 def table(opinions: Iterable[Opinion], description: Description) -> str:
     """Return all lesions as comma separated values, one row a picture, as spreadsheets read them.
 
-    A picture that is unlike the training images gets no diagnosis and no verdict.
+    A picture that is unlike the training images gets no diagnosis and no verdict; only an example
+    has a confirmed diagnosis.
 
     Args:
         opinions: what is said of each.
@@ -64,6 +65,7 @@ def table(opinions: Iterable[Opinion], description: Description) -> str:
     file.write("\N{ZERO WIDTH NO-BREAK SPACE}")  # by which Excel knows UTF-8
     columns = ["file", "diagnosis", "malignant or precursor", "threshold", "verdict"]
     columns += ["sensitivity aimed at", "prior", "prediction set", "unfamiliarity", "warnings"]
+    columns += ["confirmed diagnosis"]
     writer = csv.writer(file)
     writer.writerow([*columns, *description.diagnoses, "model"])
     writer.writerows(_row(opinion, description) for opinion in opinions)
@@ -85,6 +87,7 @@ def _row(opinion, description):
         "" if strange else " ".join(named(prediction)),
         "" if unfamiliarity is None else f"{unfamiliarity:.4f}",
         " ".join(prediction.warnings),
+        opinion.reading.confirmed or "",
         *(f"{p:.4f}" for p in prediction.probabilities.values()),
         _version(description),
     ]

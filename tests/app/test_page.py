@@ -14,6 +14,7 @@ from conftest import ROOT
 from pictures import encoded, lesion, photograph, png_header, with_exif
 from server import Server, wait_for
 
+from skin_cancer.data import examples
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.model.classifier import STRANGE, Classifier
 
@@ -34,6 +35,7 @@ WATCH_ALERTS = """() => {
         new MutationObserver(count).observe(alert, options);
     }
 }"""
+FIRST, SECOND, *_ = examples.read()
 SAME_IMAGES = "[...new Set([...document.images].map((image) => image.naturalWidth))]"
 
 pytestmark = [
@@ -207,7 +209,7 @@ def scrolls_to(tab, button, move, times):
 def test_the_page_scrolls_to_its_last_button(visit, size):
     with visit(**size) as tab:
         tab.get_by_role("button", name="Try an example").click()
-        answer_for(tab, "a drawing, no patient")
+        answer_for(tab, FIRST.image_id)
         last = tab.get_by_role("button", name="Remove all pictures")
         last.wait_for()
         tab.get_by_role("heading", level=1).click()  # from now on no button has the keys
@@ -221,7 +223,7 @@ def test_the_page_scrolls_to_its_last_button(visit, size):
 
 def test_the_page_is_printed_whole(tab):
     tab.get_by_role("button", name="Try an example").click()
-    answer_for(tab, "a drawing, no patient")
+    answer_for(tab, FIRST.image_id)
     printed = tab.pdf(format="A4")
     tab.emulate_media(media="print")
     tab.set_viewport_size({"width": 794, "height": 1123})
@@ -430,10 +432,14 @@ def test_the_report_opens_offline_and_says_the_same(tab, picture, browser, tmp_p
         assert b"Exif" not in image
 
 
-def test_an_example_says_that_it_is_drawn(tab):
-    tab.get_by_role("button", name="Try an example").click()
-    answer_for(tab, "a drawing, no patient")
-    screenshot(tab, "example")
+def test_the_next_example_and_its_report_show_the_confirmed_diagnosis(tab, browser, tmp_path):
+    for example in (FIRST, SECOND):
+        confirmed = f"Confirmed diagnosis: {BY_CODE[example.diagnosis].name}."
+        tab.get_by_role("button", name="Try an example").click()
+        assert confirmed in answer_for(tab, example.image_id).inner_text()
+        screenshot(tab, f"example {example.image_id}")
+    with report_of(browser, save(tab, "Save the report", tmp_path)) as report:
+        assert confirmed in report.inner_text("body")
 
 
 def test_the_keyboard_alone_is_enough(tab, picture, tmp_path):
@@ -455,7 +461,7 @@ def test_the_keyboard_alone_is_enough(tab, picture, tmp_path):
     answer_for(tab, "lesion.jpg")
     press_until("button", "Try an example")
     tab.keyboard.press("Enter")
-    answer_for(tab, "a drawing, no patient")
+    answer_for(tab, FIRST.image_id)
     press_until("button", "Open lesion.jpg")
     screenshot(tab, "keyboard")
     tab.keyboard.press("Enter")
@@ -613,7 +619,7 @@ def test_a_kernel_that_is_killed_is_said_without_an_upload(visit, server):
         tab.get_by_role("alert").filter(has_text="does not answer").wait_for()
         tab.get_by_role("button", name="Reload the page").click()
         tab.get_by_role("button", name="Try an example").click()
-        answer_for(tab, "a drawing, no patient")
+        answer_for(tab, FIRST.image_id)
 
 
 @pytest.mark.parametrize(("acts", "seconds"), [(True, 1), (False, 2)], ids=["acts", "waits"])

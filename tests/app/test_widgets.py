@@ -16,6 +16,7 @@ from skin_cancer.app import answer, page, reading, report, upload
 from skin_cancer.app.page import Page
 from skin_cancer.app.reading import Reading
 from skin_cancer.app.result import Record
+from skin_cancer.data import examples
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.images.quality import Square
 from skin_cancer.model import bundle, bundle_writer
@@ -357,15 +358,44 @@ def test_doubts_stand_in_the_table(shown):
     assert "small" in doubts["tiny.jpg"]
 
 
-def test_the_examples_are_drawings_and_say_so(shown):
-    seen = []
-    for _ in range(len(page.EXAMPLES) + 1):
-        shown.upload._handle_custom_msg({"event": "example"}, [])
-        told = shown.opinion(shown.opened)
-        seen.append((told.reading.name, told.prediction.unfamiliar, told.prediction.diagnosis))
-        assert "a drawing, no patient" in shown.record.answer
-    assert [strange for _, strange, _ in seen] == [False, False, False, True, False]
-    assert [code for *_, code in seen[:3]] == [code for code, _ in page.EXAMPLES[:3]]
+def ask_for_an_example(shown):
+    shown.upload._handle_custom_msg({"event": "example"}, [])
+
+
+def revealed(text):
+    return re.findall(r"Confirmed diagnosis: <strong>(.*?)</strong>", text)
+
+
+def test_the_examples_come_in_turn_each_with_its_confirmed_diagnosis(shown):
+    published = examples.read()
+    for example in (*published, published[0]):
+        ask_for_an_example(shown)
+        assert shown.opinion(shown.opened).reading.name == example.image_id
+        assert revealed(shown.record.answer) == [BY_CODE[example.diagnosis].name]
+
+
+def test_the_confirmed_diagnosis_is_shown_whatever_the_answer(familiar):
+    example = replace(familiar, reading=replace(familiar.reading, confirmed="MEL"))
+    probabilities = familiar.prediction.probabilities
+    told = [
+        changed(example, probabilities={**dict.fromkeys(probabilities, 0.01), code: 0.94})
+        for code in probabilities
+    ]
+    assert {each.prediction.diagnosis for each in told} == probabilities.keys()
+    for each in (*told, changed(example, unfamiliarity=0.9)):
+        assert revealed(answer.answer_html(each)) == ["melanoma"]
+    assert revealed(answer.answer_html(familiar)) == []
+
+
+def test_only_an_example_has_a_confirmed_diagnosis_in_the_table(shown, picture):
+    send(shown, ("lesion.jpg", picture))
+    ask_for_an_example(shown)
+    rows = csv.DictReader(io.StringIO(shown.table.text.removeprefix("\ufeff")))
+    first = examples.read()[0]
+    assert {row["file"]: row["confirmed diagnosis"] for row in rows} == {
+        "lesion.jpg": "",
+        first.image_id: first.diagnosis,
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from pictures import encoded, lesion, png_header
 from PIL import Image
 
+from skin_cancer.data import examples
 from skin_cancer.errors import ImageError
 from skin_cancer.images import decoding
 
@@ -36,6 +37,13 @@ def difference(image, expected):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_formats(scene, kind):
     assert difference(decoding.decode(file(Image.fromarray(scene), kind)), scene) < 3
+
+
+def test_real_lesions():
+    for example in examples.read():
+        with Image.open(example.path) as image:
+            expected = np.asarray(image.convert("RGB"))
+        assert difference(decoding.decode(example.path.read_bytes()), expected) < 1
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
