@@ -3,44 +3,57 @@
 import html
 import math
 
-from skin_cancer.app.reading import Opinion, Reading
-from skin_cancer.data import credits
+from skin_cancer.app.reading import Opinion, Reading, terms
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.model.bundle import Description
-from skin_cancer.model.classifier import DISCLAIMER, Prediction
+from skin_cancer.model.classifier import DISCLAIMER, STRANGE, Prediction, Verdict
 from skin_cancer.model.classifier import percent as plain_percent
 from skin_cancer.model.uncertainty import UNFAMILIAR
 
 UNUSUAL = UNFAMILIAR / 2
-UNKNOWN = "Unlike anything the model has learnt"
+UNKNOWN = "No answer: unlike the training images"
+WHAT_TO_DO = (
+    "Check that this is a dermatoscopic image of one lesion, in focus and in the centre square; if "
+    "not, take it again. If it is, this model cannot judge it: rely on examination alone."
+)
+CAUTION = "Not a medical device. No result excludes cancer."
+RISK = "probability that it is malignant or precancerous"
+TICKS = (0, 0.05, 0.25, 0.5, 1)  # of the scale
 ARCHIVE = "https://api.isic-archive.com/images/"
 
 
 def answer_html(opinion: Opinion) -> str:
-    """Return reasons for doubt, diagnosis, verdict, bars, meaning and how sure it is as HTML."""
-    reading, prediction = opinion.reading, opinion.prediction
-    strange = prediction.unfamiliar
+    """Return what is said of a lesion as HTML: doubt, verdict, differential, bars, explanation.
+
+    An image that is unlike the training images gets a reason and what to do instead.
+    """
+    prediction = opinion.prediction
+    said = _no_answer() if prediction.unfamiliar else _answer(opinion)
     return f"""
-<section class="sc-answer{" sc-strange" if strange else ""}" aria-label="Result">
-  <p class="sc-small">{html.escape(reading.name)}</p>
-  {_warnings(prediction.warnings)}
-  <h2>{html.escape(headline(opinion))}</h2>
-  {_if_it_is_one(prediction) if strange else verdict_html(opinion)}
-  {_confirmed(reading.confirmed)}
-  {_bars(prediction)}
-  {"" if strange else f"<p>{html.escape(BY_CODE[prediction.diagnosis].meaning)}</p>"}
-  {_set(prediction, strange)}
-  {_familiarity(prediction.unfamiliarity)}
-  <p class="sc-small">Assumed: {html.escape(opinion.prior.source)}
-  ({_shares(prediction.prior)}).</p>
-  <p class="sc-small">A probability is not certainty: show any lesion that worries you, or that
-  changes, to a doctor.</p>
+<section class="sc-answer" aria-label="Result">
+  <p class="sc-small">{html.escape(opinion.reading.name)}</p>
+  {_warnings([words for words in prediction.warnings if words != STRANGE])}
+  {said}
+  {_confirmed(opinion)}
+  {"" if prediction.unfamiliar else _bars(prediction)}
+  {_about(opinion)}
 </section>"""
 
 
+def _no_answer():
+    return f"<h2>{UNKNOWN}</h2><p>{WHAT_TO_DO}</p>"
+
+
+def _answer(opinion):
+    return verdict_html(opinion.verdict) + _differential(opinion.prediction)
+
+
 def headline(opinion: Opinion) -> str:
-    """Return the answer in one line, as plain text."""
-    return UNKNOWN if opinion.prediction.unfamiliar else conclusion(opinion.prediction)
+    """Return verdict, number and diagnosis in one line, as plain text."""
+    if opinion.prediction.unfamiliar:
+        return UNKNOWN
+    verdict = opinion.verdict
+    return f"{_capital(verdict.words)}, {verdict.percents[0]}. {conclusion(opinion.prediction)}"
 
 
 def named(prediction: Prediction) -> tuple[str, ...]:
@@ -51,44 +64,67 @@ def named(prediction: Prediction) -> tuple[str, ...]:
     return tuple(dict.fromkeys((prediction.diagnosis, *prediction.prediction_set)))
 
 
-def conclusion(prediction: Prediction) -> str:
-    """Return the most probable diagnosis and what else is in the prediction set, as plain text."""
+def differential(prediction: Prediction) -> dict[str, list[str]]:
+    """Return the diagnoses that an answer names, under the words by which it names them.
+
+    Returns:
+        `Most likely`, and where there are any `Cannot be excluded`, which are malignant or
+        precancerous, and `Also possible`, which are benign: ISIC codes, the most probable first.
+    """
     first, *others = named(prediction)
     feared = [code for code in others if BY_CODE[code].malignant]
     harmless = [code for code in others if code not in feared]
-    words = f"Most likely {BY_CODE[first].name}"
-    if feared:
-        words += f"; {_named(feared)} cannot be excluded"
-    elif harmless:
-        words += f"; {_named(harmless)} {'is' if len(harmless) == 1 else 'are'} possible too"
-    return words
+    groups = {"Most likely": [first], "Cannot be excluded": feared, "Also possible": harmless}
+    return {words: codes for words, codes in groups.items() if codes}
 
 
-def verdict_html(opinion: Opinion) -> str:
-    """Return the malignancy and how it stands to the threshold as HTML."""
-    verdict = opinion.verdict
-    malignancy, threshold = map(html.escape, verdict.percents)
-    large = f'<p class="sc-large">Malignant or a precursor: <strong>{malignancy}</strong></p>'
-    if verdict.suspicious is None:
-        return f'{large}<p class="sc-verdict">{html.escape(_capital(verdict.words))}.</p>'
-    kind, sign = ("above", "▲") if verdict.suspicious else ("below", "▽")
-    more = "" if verdict.suspicious else " It may still be malignant."
-    return f"""{large}
-  <p class="sc-verdict sc-{kind}"><strong><span aria-hidden="true">{sign}</span>
-  {_capital(verdict.words)}</strong> ({threshold}, set to find {percent(verdict.sensitivity)} of
-  malignant lesions).{more}</p>
-  {_found(opinion.found)}"""
+def conclusion(prediction: Prediction) -> str:
+    """Return the differential in one line, as plain text."""
+    return ". ".join(f"{words}: {_named(c)}" for words, c in differential(prediction).items())
 
 
-def _found(found):
-    if not found:
-        return ""
-    sensitivity, specificity = (found[name]["value"] for name in ("sensitivity", "specificity"))
-    words = (
-        f"On {found['images']:,} test images this threshold called {sensitivity:.1%} of the "
-        f"malignant lesions and {1 - specificity:.1%} of the benign ones suspicious."
+def _differential(prediction):
+    groups = differential(prediction).items()
+    rows = "".join(
+        f"<dt>{words}</dt><dd>{html.escape(_named(codes))}</dd>" for words, codes in groups
     )
-    return f'<p class="sc-small">{words.replace("%", " %")}</p>'
+    meaning = html.escape(BY_CODE[prediction.diagnosis].meaning)
+    return f'<dl class="sc-differential">{rows}</dl><p class="sc-small">{meaning}</p>'
+
+
+def verdict_html(verdict: Verdict) -> str:
+    """Return the verdict, the number and both on a scale as HTML."""
+    kind, sign = {True: ("above", "▲"), False: ("below", "▽"), None: ("none", "")}[
+        verdict.suspicious
+    ]
+    number, threshold = map(html.escape, verdict.percents)
+    aim = f"Threshold {threshold}, set for {percent(verdict.sensitivity)} sensitivity."
+    return f"""<div class="sc-verdict sc-{kind}">
+  <h2><span aria-hidden="true">{sign}</span> {_capital(verdict.words)}</h2>
+  <p><strong>{number}</strong> {RISK}</p>
+  {_scale(verdict)}
+  {f'<p class="sc-small">{aim}</p>' if threshold else ""}
+</div>"""
+
+
+def _scale(verdict):
+    """Return a scale from 0% to 100%, its lower end stretched: thresholds are small."""
+    number, threshold = verdict.percents
+    told = f"{number} on a scale from 0% to 100%" + (f"; threshold {threshold}" * bool(threshold))
+    label = mark = ""
+    if threshold:
+        place = f'style="left:{_along(verdict.threshold)}"'
+        label, mark = f"<span {place}>threshold</span>", f"<i {place}></i>"
+    ticks = "".join(f'<span style="left:{_along(t)}">{t:.0%}</span>' for t in TICKS)
+    return f"""<div class="sc-risk" role="img" aria-label="{html.escape(told)}">
+    <div class="sc-ticks sc-mark">{label}</div>
+    <div class="sc-rail">{mark}<b style="left:{_along(verdict.malignancy)}"></b></div>
+    <div class="sc-ticks">{ticks}</div>
+  </div>"""
+
+
+def _along(share):
+    return f"{math.sqrt(share):.1%}"
 
 
 def _capital(words):
@@ -98,20 +134,19 @@ def _capital(words):
 def cases_html(reading: Reading) -> str:
     """Return the most similar confirmed cases as HTML.
 
-    Nothing if the bundle has none, or if the picture is unlike any of them.
+    Nothing if the bundle has none, or if the image is unlike any of them.
     """
     if reading.prediction.doubt is None or reading.prediction.unfamiliar:
         return ""
     return f"""
 <table class="sc-cases">
-  <caption>Most similar confirmed cases</caption>
+  <caption>Similar confirmed cases</caption>
   <thead><tr><th scope="col">Diagnosis</th><th scope="col">ISIC Archive</th>
   <th scope="col">Distance</th></tr></thead>
   <tbody>{"".join(_case(case) for case in reading.prediction.similar())}</tbody>
 </table>
-<p class="sc-small">From the training images. Distance 0: alike in all that the model sees; 1: in
-nothing. A link opens the public archive; until then nothing
-is fetched from there.</p>"""
+<p class="sc-small">From the training images. Distance 0 means alike in all that the model sees, 1
+in nothing. A link opens the public archive; nothing is fetched from there before.</p>"""
 
 
 def _case(case):
@@ -127,14 +162,14 @@ def _case(case):
 def measures_html(reading: Reading) -> str:
     """Return the lesion's measures as an HTML table, or why there are none."""
     if reading.prediction.unfamiliar:
-        return '<p class="sc-small">In a picture of an unknown kind no lesion is outlined.</p>'
+        return '<p class="sc-small">Images unlike the training images get no outline.</p>'
     found = reading.measures
     if math.isnan(found["asymmetry"]):
-        return '<p class="sc-small">No lesion was found, so that none is outlined.</p>'
+        return '<p class="sc-small">No lesion was found, so none is outlined.</p>'
     rows = {
         "Area": (percent(found["area"]), "of the square"),
-        "Asymmetry": (percent(found["asymmetry"]), "of it left uncovered by its mirror image"),
-        "Border": (f"{found['border irregularity']:.1f}", "irregularity; 1 is a circle"),
+        "Asymmetry": (percent(found["asymmetry"]), "not covered by its mirror image"),
+        "Border": (f"{found['border irregularity']:.1f}", "irregularity; a circle has 1"),
         "Colours": (str(len(reading.colours)), ", ".join(reading.colours)),
     }
     cells = "".join(
@@ -145,17 +180,16 @@ def measures_html(reading: Reading) -> str:
 
 
 def footer_html(description: Description) -> str:
-    """Return what the page is not, where pictures go, which model answers and its terms as HTML."""
+    """Return what the page is not, where images go, which model answers and its terms as HTML."""
     datasets = description.training["provenance"]["dataset"]
-    terms = credits.joined(datasets.split(", ")).terms
     return f"""
 <footer class="sc-small">
-  <p><strong>Not a medical device.</strong> {html.escape(DISCLAIMER)}</p>
-  <p>Your pictures stay in the memory of the computer that serves this page: nothing is written
-  to disk, nothing is sent on, and they are gone when you close the page.</p>
-  <p>Model {html.escape(description.name)}: trained on
-  {html.escape(datasets)}, {len(description.diagnoses)} diagnoses; it has no answer for any other.
-  Its weights are {html.escape(terms)}; the code is under the MIT licence.</p>
+  <p>{html.escape(DISCLAIMER)} Show any lesion that worries you, or that changes, to a doctor.</p>
+  <p>Your images stay in the memory of the computer that serves this page. Nothing is written to
+  disk or sent on, and all of it is gone when you close the page.</p>
+  <p>Model {html.escape(description.name)}: trained on {html.escape(datasets)}. It knows
+  {len(description.diagnoses)} diagnoses and has no answer for any other. Its weights are
+  {html.escape(terms(description))}; the code is under the MIT licence.</p>
 </footer>"""
 
 
@@ -163,49 +197,77 @@ def _warnings(sentences):
     if not sentences:
         return ""
     items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
-    return f"""<div class="sc-warning" role="alert">
-  <p><span aria-hidden="true">⚠</span> Doubtful answer</p><ul>{items}</ul>
+    return f"""<div class="sc-warning">
+  <p><span aria-hidden="true">⚠</span> Reasons for doubt</p><ul>{items}</ul>
 </div>"""
 
 
-def _if_it_is_one(prediction):
-    found = BY_CODE[prediction.diagnosis]
-    return f"""<p>If it is a dermatoscopic picture of a lesion: {html.escape(found.name)},
-  {percent(prediction.probabilities[found.code])} probability.</p>"""
-
-
-def _confirmed(code):
+def _confirmed(opinion):
+    code, prediction = opinion.reading.confirmed, opinion.prediction
     if code is None:
         return ""
-    name = html.escape(BY_CODE[code].name)
-    return f"<p>An example from the ISIC Archive. Confirmed diagnosis: <strong>{name}</strong>.</p>"
+    judged = "the model is right" if code == prediction.diagnosis else "the model is wrong"
+    return f"""<p class="sc-confirmed">Confirmed diagnosis of this example:
+  <strong>{html.escape(BY_CODE[code].name)}</strong>
+  {"" if prediction.unfamiliar else f"({judged})"}</p>"""
 
 
-def _set(prediction, strange):
-    if strange or not prediction.prediction_set:
-        return ""  # the sets were measured on familiar pictures
-    names = html.escape(_named(named(prediction)))
-    return f"""<p class="sc-small">Likely enough to be named: {names}. In at least nine of ten
-  lesions the true diagnosis is meant to be among those so named.</p>"""
+def _about(opinion):
+    """Return what is behind the numbers, folded until asked for."""
+    parts = {
+        "Sensitivity": _sensitivity(opinion),
+        "Prevalence": f"Assumed: {html.escape(opinion.prior.source)}: "
+        f"{_shares(opinion.prediction.prior)}.",
+        "Prediction set": _set(opinion.prediction),
+        "Familiarity": _familiarity(opinion.prediction.unfamiliarity),
+        "Weights": f"The model's weights are {html.escape(opinion.terms)}.",
+    }
+    items = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in parts.items() if words)
+    return f"""<details class="sc-about"><summary>What these numbers mean</summary>
+  <dl>{items}</dl></details>"""
+
+
+def _sensitivity(opinion):
+    verdict, found = opinion.verdict, opinion.found
+    if verdict.suspicious is None:
+        return ""
+    aim = f"The threshold is set to find {percent(verdict.sensitivity)} of malignant lesions."
+    if not found:
+        return aim
+    return (
+        f"{aim} On {found['images']:,} test images it found {_interval(found['sensitivity'])} of "
+        f"the malignant lesions and left {_interval(found['specificity'])} of the benign ones "
+        "below it."
+    )
+
+
+def _interval(measured):
+    value, low, high = (f"{100 * measured[name]:.1f}" for name in ("value", "low", "high"))
+    return f"{value}% (95% interval {low} to {high}%)"
+
+
+def _set(prediction):
+    if prediction.unfamiliar or not prediction.prediction_set:
+        return ""  # the sets were measured on familiar images
+    names = html.escape(_named(prediction.prediction_set))
+    return f"{_capital(names)}. For nine of ten lesions such a set holds the true diagnosis."
 
 
 def _familiarity(unfamiliarity):
     if unfamiliarity is None:
         return ""
-    return f"""<div class="sc-familiarity">
+    return f"""{_in_words(unfamiliarity)}
   <span class="sc-meter" aria-hidden="true"><span style="width:{unfamiliarity:.1%}"></span></span>
-  <span>{_in_words(unfamiliarity)}
-  <span class="sc-kind">unfamiliarity {percent(unfamiliarity)}; mark: limit, {percent(UNFAMILIAR)}
-  </span></span>
-</div>"""
+  <span class="sc-kind">Unfamiliarity {percent(unfamiliarity)}; above {percent(UNFAMILIAR)} there is
+  no answer.</span>"""
 
 
 def _in_words(unfamiliarity):
     if unfamiliarity > UNFAMILIAR:
-        return "Unlike the pictures the model learnt from"
+        return "Unlike the training images."
     if unfamiliarity > UNUSUAL:
-        return "Somewhat unusual for this model"
-    return "Looks like the pictures the model learnt from"
+        return "Somewhat unlike the training images."
+    return "Like the training images."
 
 
 def _bars(prediction):
@@ -219,7 +281,7 @@ def _bars(prediction):
 
 def _bar(code, probability, first):
     diagnosis = BY_CODE[code]
-    kind = "malignant or a precursor" if diagnosis.malignant else "benign"
+    kind = "malignant or precancerous" if diagnosis.malignant else "benign"
     return (
         f"<tr{' class=sc-first' if first else ''}>"
         f'<th scope="row">{html.escape(diagnosis.name)} <span class="sc-kind">{kind}</span></th>'

@@ -1,16 +1,16 @@
-// A picture beside its heatmap: which diagnosis, how strong, how large is decided here alone.
+// An image beside its heatmap: which diagnosis, how strong, how large is decided here alone.
 
 const SHEET = `<div class="sc-view" tabindex="0" role="group">
   <div class="sc-sheet"><img alt=""><canvas></canvas><svg viewBox="0 0 1 1" aria-hidden="true"></svg></div>
 </div>`;
 
 const EVIDENCE = `
-<h3>What in the picture says so</h3>
+<h3>Evidence in the image</h3>
 <div class="sc-pair">
   <figure data-plain>${SHEET}<figcaption>The square that was read</figcaption></figure>
   <figure data-heat>${SHEET}<figcaption></figcaption></figure>
 </div>
-<div class="sc-scale"><span>weak</span><div></div><span>strongest in this picture</span></div>
+<div class="sc-scale"><span>weak</span><div></div><span>strongest in this image</span></div>
 <div class="sc-controls">
   <label><span>Evidence for</span><select></select></label>
   <label><span>Heatmap</span><input type="range" data-opacity aria-label="Heatmap" min="0" max="100" step="5" value="60"><output></output></label>
@@ -84,21 +84,21 @@ function evidence(el, palette) {
   find("[data-plain] canvas").remove();
   for (const image of all("img")) image.draggable = false;
   canvas.setAttribute("role", "img");
-  find("[data-plain] .sc-view").setAttribute("aria-label", "Picture; arrow keys move it when zoomed");
+  find("[data-plain] .sc-view").setAttribute("aria-label", "Image; arrow keys move it when zoomed");
   find("[data-heat] .sc-view").setAttribute("aria-label", "Heatmap; arrow keys move it when zoomed");
-  find("[data-plain] img").alt = "The square of your picture that was read";
+  find("[data-plain] img").alt = "The square of your image that was read";
   pan(views);
 
   const choose = () => {
     const at = choice.selectedIndex;
     const name = record.get("names")[at];
     paint(canvas, record, at, palette);
-    caption.textContent = `${heatmap(record, at).some(Boolean) ? "What" : "Nothing"} speaks for ${name}`;
-    canvas.setAttribute("aria-label", `The same square, coloured where it speaks for ${name}`);
+    caption.textContent = `${heatmap(record, at).some(Boolean) ? "Evidence" : "No evidence"} for ${name}`;
+    canvas.setAttribute("aria-label", `The same square, coloured where there is evidence for ${name}`);
   };
   const fade = () => {
     canvas.style.opacity = opacity.value / 100;
-    opacity.nextElementSibling.value = `${opacity.value} %`;
+    opacity.nextElementSibling.value = `${opacity.value}%`;
   };
   const enlarge = () => {
     const before = Number(el.style.getPropertyValue("--sc-zoom")) || 1;
@@ -109,7 +109,7 @@ function evidence(el, palette) {
     ]);
     el.style.setProperty("--sc-zoom", zoom.value);
     views.forEach((view, i) => view.scrollTo(...centres[i]));
-    zoom.nextElementSibling.value = `${Number(zoom.value)} x`;
+    zoom.nextElementSibling.value = `${Number(zoom.value)}×`;
   };
   const draw = () => {
     for (const svg of all("svg")) svg.toggleAttribute("hidden", !outline.checked);
@@ -118,7 +118,8 @@ function evidence(el, palette) {
     const words = record.get("probabilities");
     record.get("names").forEach((name, i) => (choice.options[i].label = `${name}, ${words[i]}`));
     if (chosen) return;
-    choice.selectedIndex = record.get("named")[0];
+    el.classList.toggle("sc-alone", !record.get("named").length);
+    choice.selectedIndex = record.get("named")[0] ?? 0;
     choose();
   };
   const empty = () => {

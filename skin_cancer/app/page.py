@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +13,18 @@ from IPython import get_ipython
 
 from skin_cancer import priors
 from skin_cancer.app import overview
-from skin_cancer.app.answer import footer_html, headline
+from skin_cancer.app.answer import CAUTION, footer_html, headline
 from skin_cancer.app.live import Live
 from skin_cancer.app.overview import Overview
-from skin_cancer.app.reading import PREVALENCES, Opinion, Reading, opinion
+from skin_cancer.app.reading import (
+    PREVALENCES,
+    Opinion,
+    Reading,
+    Refusal,
+    digest,
+    now,
+    opinion,
+)
 from skin_cancer.app.report import table, template
 from skin_cancer.app.result import Record, Result
 from skin_cancer.app.save import Save
@@ -27,8 +36,9 @@ from skin_cancer.model.classifier import SENSITIVITY, Classifier, percent
 
 SERVED = "VOILA_APP_PORT"  # which Voila tells its kernels
 STYLE = Path(__file__).with_name("page.css")
-FAILED = "Something went wrong here; the log of the server says what. Try another picture."
-NO_MODEL = "The model cannot be loaded; the log of the server says why."
+FAILED = "Something went wrong; the server's log says what. Try another image."
+NO_MODEL = "The model cannot be loaded; the server's log says why."
+UNDO_SECONDS = 60
 LOG_LINE = "%(asctime)s %(levelname)s %(name)s, process %(process)d: %(message)s"
 
 log = logging.getLogger(__name__)
@@ -60,21 +70,25 @@ def _tell_the_log():
 
 
 class Page:
-    """Pictures in; for each an answer with its evidence and doubt.
+    """Images in; for each an answer with its evidence and doubt.
 
     Attributes:
         root: the widget to display.
-        upload, status, refused, overview, prevalence, sensitivity, result, table, clear: the
+        upload, status, refused, undo, overview, prevalence, sensitivity, result, table, clear: the
             parts of the page.
         readings: number to what was read, in the order of arrival.
+        refusals: the files that could not be read.
     """
 
     def __init__(self, classifier: Classifier):
         self._classifier = classifier
         self.readings: dict[int, Reading] = {}
-        self._count = 0
+        self.refusals: list[Refusal] = []
+        self._removed: tuple[dict[int, Reading], list[Refusal]] = ({}, [])
+        self._forgetting = threading.Timer(UNDO_SECONDS, self._forget)
+        self._count = self._shown = 0
         self._examples = itertools.cycle(examples.read())
-        self._opens_next = True
+        self._begin_batch()
         self._make_parts()
         self.root = widgets.VBox(self._arranged()).add_class("sc-page")
         self._show(0)
@@ -85,40 +99,42 @@ class Page:
         self.upload = Upload(
             *map(safe, (self._received, self._refuse, self._show_example, self._warm_up))
         )
-        self.status = Live(role="status", value="No picture yet.")
+        self.status = Live(role="status", value="No image yet.").add_class("sc-heard")
         self.refused = Live(role="alert")
         self.result = Result(template=template(self._classifier.description))
-        self.result.observe(safe(lambda change: self._say(change.new)), "opened")
-        self.overview = Overview(result=self.result)
+        self.result.observe(safe(self._opened_by_visitor), "opened")
+        self.overview = Overview(self.result, safe(lambda number: self._remove([number])))
         self.prevalence = widgets.Dropdown(
             description="Prevalence",
             options=[(words, name) for name, words in PREVALENCES.items()],
         )
         self.sensitivity = widgets.Dropdown(
-            description="Threshold",
-            options=[(f"to find {percent(value)} of malignant", value) for value in aims],
+            description="Sensitivity",
+            options=[(percent(value), value) for value in aims],
             value=SENSITIVITY,
         )
-        self.table = Save(words="Save the table (CSV)", name="skin lesions.csv", kind="text/csv")
-        self.clear = _button("Remove all pictures", safe(self._clear)).add_class("sc-clear")
+        self.table = Save(words="Save table (CSV)", name="skin lesions.csv")
+        self.clear = _button("Remove all", safe(self._clear)).add_class("sc-clear")
+        self.undo = _button("Undo", safe(self._bring_back)).add_class("sc-undo")
         for control in (self.prevalence, self.sensitivity):
             control.observe(safe(self._set), "value")
 
     def _arranged(self):
-        settings = widgets.HBox([self.prevalence, self.sensitivity]).add_class("sc-settings")
+        self._settings = widgets.HBox([self.prevalence, self.sensitivity]).add_class("sc-settings")
         self.actions = widgets.HBox([self.table, self.clear]).add_class("sc-actions")
-        self._settings = settings
         return [
             _style(),
             widgets.HTML(_INTRODUCTION),
             self.upload,
             self.status,
             self.refused,
+            self.undo,
             self.overview,
-            settings,
+            self._settings,
             self.result,
             self.actions,
             widgets.HTML(footer_html(self._classifier.description)),
+            widgets.HTML(f"<p>{CAUTION}</p>").add_class("sc-caution"),
         ]
 
     @property
@@ -136,81 +152,157 @@ class Page:
         setting = self.prevalence.value, self.sensitivity.value
         return opinion(self.readings[number], self._classifier, *setting)
 
-    def _received(self, name, content, first, confirmed=None):
+    def _received(self, name, content, first, left, confirmed=None):
         if first:
             self._begin()
-        self.status.value = f"Reading {name} …"
+        same = digest(content)
+        twins = [number for number, kept in self.readings.items() if kept.digest == same]
+        number = twins[0] if twins else self._read(name, content, confirmed)
+        if number:
+            self._batch.append(number)
+        self._show(self._first_of_batch() if self._follows else self.opened)
+        self._tell_batch(left)
+
+    def _read(self, name, content, confirmed):
+        """Read a file; return its number, or None if it cannot be read."""
         try:
             reading = Reading.of(self._classifier, name, content, confirmed)
         except ImageError as error:
-            self._refuse(name, str(error), False)
-            return
+            return self._note(name, str(error))
         except Exception:
-            log.exception("a picture could not be read")
-            self._refuse(name, FAILED, False)
-            return
+            log.exception("an image could not be read")
+            return self._note(name, FAILED)
         self._count += 1
         self.readings[self._count] = reading
-        opened = self._count if self._opens_next else self.opened
-        self._opens_next = False
-        self._show(opened)
-        self._say(self._count)
+        return self._count
 
-    def _refuse(self, name, sentence, first):
+    def _refuse(self, name, sentence, first, left):
         if first:
             self._begin()
-        self._alert(f"{name}: {sentence}")
-        self.status.value = f"{name} was not read."
+        self._note(name, sentence)
+        self._show(self.opened)
+        self._tell_batch(left)
+
+    def _note(self, name, reason):
+        self.refusals.append(Refusal(name, reason, now()))
+        self._refused_of_batch.append(name)
+        self._alert(f"{name}: {reason}")
 
     def _alert(self, sentence):
         self.refused.value = "\n".join(filter(None, [self.refused.value, sentence]))
 
     def _begin(self):
         """Forget what was said of files that came before."""
-        self._opens_next, self.refused.value = True, ""
+        self._begin_batch()
+        self.refused.value = ""
+
+    def _begin_batch(self):
+        self._batch: list[int] = []
+        self._refused_of_batch: list[str] = []
+        self._follows = True  # what is opened, until the visitor opens another
+
+    def _first_of_batch(self):
+        """Return the most malignant of the lesions that came together."""
+        came = {number: self.opinion(number) for number in self._batch if number in self.readings}
+        return overview.ranked(came)[0] if came else self.opened
+
+    def _opened_by_visitor(self, change):
+        if change.new != self._shown:
+            self._follows, self._shown = False, change.new
+            self._say(change.new)
 
     def _set(self, _change):
         self._show(self.opened)
         self._say(self.opened)
 
+    def _tell_batch(self, left):
+        """Say how far a batch is, or once it is through, what came of it."""
+        came, refused = len(self._batch), len(self._refused_of_batch)
+        if left:
+            self.status.value = f"{came + refused} of {came + refused + left} images."
+        elif came + refused == 1 and refused:
+            self.status.value = f"{self._refused_of_batch[0]} was not read."
+        elif came + refused == 1:
+            self._say(self._batch[0])
+        else:
+            opened = self._headline(self.opened) if self.opened else ""
+            self.status.value = f"{self.overview.summary}. {opened}".strip()
+
     def _say(self, number):
-        if number not in self.readings:
-            return
+        if number in self.readings:
+            self.status.value = self._headline(number)
+
+    def _headline(self, number):
         told = self.opinion(number)
-        doubt = "; doubtful" if told.prediction.warnings else ""
-        self.status.value = f"{told.reading.name}: {headline(told)}{doubt}."
+        doubts = [*told.prediction.quality]
+        doubt = f" Reasons for doubt: {', '.join(doubts)}." if doubts else ""
+        return f"{told.reading.name}: {headline(told)}.{doubt}"
 
     def _warm_up(self):
-        """Let the network run once, so that the first picture need not wait for its set-up."""
+        """Let the network run once, so that the first image need not wait for its set-up."""
         with _unheard():
             self._classifier.predict(np.zeros((64, 64, 3), np.uint8))
 
     def _show_example(self):
         example = next(self._examples)
-        self._received(example.image_id, example.path.read_bytes(), True, example.diagnosis)
+        self._received(example.image_id, example.path.read_bytes(), True, 0, example.diagnosis)
 
     def _clear(self, _button):
-        self.readings = {}
         self._begin()
-        self._show(0)
+        self._remove(list(self.readings))
         self.upload.forget()
-        self.status.value = "All pictures are removed."
+
+    def _remove(self, numbers):
+        """Remove lesions, and with the last one the refusals, for a while to be brought back."""
+        lesions = {number: self.readings.pop(number) for number in numbers}
+        refusals, self.refusals = ([], self.refusals) if self.readings else (self.refusals, [])
+        self._keep_for_a_while(lesions, refusals)
+        words = f"{_counted(lesions)} removed"
+        self.undo.description = f"Undo: {words}"
+        self.status.value = f"{words}. Undo is possible for a minute."
+        self._show(self.opened if self.opened in self.readings else 0)
+
+    def _keep_for_a_while(self, lesions, refusals):
+        self._forgetting.cancel()
+        self._removed = lesions, refusals
+        self._forgetting = threading.Timer(UNDO_SECONDS, self._forget)
+        self._forgetting.daemon = True
+        self._forgetting.start()
+
+    def _bring_back(self, _button):
+        lesions, refusals = self._removed
+        self._forgetting.cancel()
+        self._forget()
+        self.readings = dict(sorted({**lesions, **self.readings}.items()))
+        self.refusals = [*refusals, *self.refusals]
+        self.status.value = f"{_counted(lesions)} brought back."
+        self._show(self.opened or next(iter(lesions), 0))
+
+    def _forget(self):
+        """Let go of what was removed."""
+        self._removed = ({}, [])
+        self.undo.layout.display = "none"
 
     def _show(self, opened):
-        opinions = {number: self.opinion(number) for number in self.readings}
+        told = {number: self.opinion(number) for number in self.readings}
+        opinions = {number: told[number] for number in overview.ranked(told)}
+        self._shown = opened or next(iter(opinions), 0)
         fitted = self._classifier.description.thresholds(self.prevalence.value)
-        self.sensitivity.layout.display = None if fitted else "none"
-        ranked = [opinions[number] for number in overview.ranked(opinions)]
-        self.result.show(opinions, opened)
+        self.result.show(opinions, self._shown)
+        self.overview.summary = overview.summary(opinions, len(self.refusals))
         self.overview.rows = overview.rows(opinions)
-        self.table.text = table(ranked, self._classifier.description)
+        self.table.rows = table(opinions.values(), self.refusals, self._classifier.description)
         for part, shown in {
             self.overview: len(opinions) > 1,
+            self.sensitivity: fitted,
+            self.undo: self._removed[0],
             self._settings: opinions,
             self.result: opinions,
-            self.actions: opinions,
+            self.actions: opinions or self.refusals,
         }.items():
             part.layout.display = None if shown else "none"
+        change = self.root.add_class if opinions else self.root.remove_class
+        change("sc-started")
 
     def _guarded(self, callback):
         """Wrap a callback: an error goes to the log, a plain sentence to the page."""
@@ -240,6 +332,10 @@ def _unheard():
         os.close(nowhere)
 
 
+def _counted(lesions):
+    return "1 image" if len(lesions) == 1 else f"{len(lesions)} images"
+
+
 def _button(words, pressed):
     button = widgets.Button(description=words).add_class("sc-plain")
     button.on_click(pressed)
@@ -253,6 +349,6 @@ def _style():
 _INTRODUCTION = """
 <header>
   <h1>Skin lesion classifier</h1>
-  <p>For dermatoscopic pictures of one skin lesion each: JPEG, PNG, BMP, TIFF or WebP, at most
-  50 MB. The square in the centre is read.</p>
+  <p>Reads dermatoscopic images of one lesion each: JPEG, PNG, BMP, TIFF or WebP, up to 50 MB. The
+  model sees the centre square.</p>
 </header>"""

@@ -1,14 +1,18 @@
-"""A picture that was read, and what is said of it in one setting."""
+"""An image that was read, and what is said of it in one setting."""
 
 import functools
+import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 import cv2
 import numpy as np
 
 from skin_cancer import priors
+from skin_cancer.data import credits
 from skin_cancer.images import decoding, lesion, squares
 from skin_cancer.images.quality import SIDE, Square
+from skin_cancer.model.bundle import Description
 from skin_cancer.model.classifier import SENSITIVITY, Classifier, Prediction, Verdict
 from skin_cancer.priors import Prior
 
@@ -19,13 +23,13 @@ THUMBNAIL_SIZE = 72
 PREVALENCES = {
     priors.CLINIC: "Specialist clinic",
     priors.SCREENING: "Screening",
-    priors.BALANCED: "Balanced",
+    priors.BALANCED: "All diagnoses equally frequent",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A picture and what the classifier says of it, whatever the setting.
+    """An image and what the classifier says of it, whatever the setting.
 
     Attributes:
         name: the file's name, as the visitor's device gave it, or the id of an example.
@@ -33,13 +37,17 @@ class Reading:
         square: the part that was read, and the lesion found in it.
         shown: uint8 RGB (side, side, 3), side at most 768, that part in finer pixels; nothing else
             of the file is kept.
-        confirmed: ISIC code of an example's confirmed diagnosis, None for a visitor's picture.
+        digest: of the file's bytes, by which the same file is known again.
+        time: when it was read, in ISO 8601 with the offset from UTC.
+        confirmed: ISIC code of an example's confirmed diagnosis, None for a visitor's image.
     """
 
     name: str
     prediction: Prediction
     square: Square
     shown: np.ndarray
+    digest: str
+    time: str
     confirmed: str | None = None
 
     @classmethod
@@ -49,12 +57,13 @@ class Reading:
         """Read the bytes of an image file and draw and measure all that is shown of it.
 
         Raises:
-            ImageError: it cannot be read as a picture.
+            ImageError: it cannot be read as an image.
         """
         image = decoding.decode(content)
         size = min(SHOWN_SIZE, *image.shape[:2])
         shown = squares.centre_square(image, size)
-        reading = cls(name, *classifier.examine(image), shown, confirmed)
+        told = classifier.examine(image)
+        reading = cls(name, *told, shown, digest(content), now(), confirmed)
         for part in ("picture", "thumbnail", "outlines", "measures", "colours"):
             getattr(reading, part)  # what fails does so before the reading is among the others
         return reading
@@ -73,7 +82,7 @@ class Reading:
     def outlines(self) -> list[list[list[float]]]:
         """The lesion's outlines as polygons of x and y, each a share of the square.
 
-        None where no lesion is found, and in a picture that is unlike the training images.
+        None where no lesion is found, and in an image that is unlike the training images.
         """
         found, _ = cv2.findContours(
             self._mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1
@@ -97,16 +106,32 @@ class Reading:
         return self.square.lesion & (not self.prediction.unfamiliar)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A file that could not be read.
+
+    Attributes:
+        name: as of `Reading`.
+        reason: a sentence for the visitor.
+        time: as of `Reading`.
+    """
+
+    name: str
+    reason: str
+    time: str
+
+
 @dataclass(frozen=True, eq=False)
 class Opinion:
     """What is said of a reading in one setting.
 
     Attributes:
-        reading: the picture.
+        reading: the image.
         prediction: under the setting's prior.
         verdict: of that prediction, at the setting's sensitivity.
         prior: what the setting assumes.
         found: what the threshold found on the test images, as `Description.found_at` returns it.
+        terms: on which the model's weights may be used.
     """
 
     reading: Reading
@@ -114,6 +139,7 @@ class Opinion:
     verdict: Verdict
     prior: Prior
     found: dict | None
+    terms: str
 
 
 def opinion(
@@ -125,15 +151,37 @@ def opinion(
     """Say what a reading means in a setting; the network does not run again.
 
     Args:
-        reading: the picture.
+        reading: the image.
         classifier: the one that read it.
         prior: the name of one of the bundle's priors.
         sensitivity: as for `Prediction.verdict`.
     """
     described = classifier.description
     prediction = classifier.under(reading.prediction, prior)
-    verdict, found = prediction.verdict(sensitivity), described.found_at(prior, sensitivity)
-    return Opinion(reading, prediction, verdict, described.named_prior(prior), found)
+    return Opinion(
+        reading,
+        prediction,
+        prediction.verdict(sensitivity),
+        described.named_prior(prior),
+        described.found_at(prior, sensitivity),
+        terms(described),
+    )
+
+
+def terms(description: Description) -> str:
+    """Return on which terms a bundle's weights may be used: those of what they learned from."""
+    datasets = description.training["provenance"]["dataset"]
+    return credits.joined(datasets.split(", ")).terms
+
+
+def now() -> str:
+    """Return the time of this computer in ISO 8601, with the offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def digest(content: bytes) -> str:
+    """Return what tells a file's bytes from any others."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def jpeg(image: np.ndarray) -> bytes:

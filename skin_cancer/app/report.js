@@ -1,6 +1,7 @@
-// The report of one lesion, from what the browser keeps of it.
+// The report of one lesion or all, from what the browser keeps of them.
 
 const OPACITY = 0.6; // of the strongest evidence
+const SCALE = `<div class="sc-scale"><span>weak</span><div></div><span>strongest evidence</span></div>`;
 
 function dataUrl(blob) {
   return new Promise((resolve) => {
@@ -10,7 +11,7 @@ function dataUrl(blob) {
   });
 }
 
-/** Lay the evidence for one diagnosis over the picture. */
+/** Lay the evidence for one diagnosis over the image. */
 async function overlay(record, at, palette) {
   const picture = await createImageBitmap(jpeg(record));
   const heat = document.createElement("canvas");
@@ -38,7 +39,7 @@ async function figures(record, palette) {
   const outlines = record.get("outlines");
   const drawn = [figure(await dataUrl(jpeg(record)), "The square that was read", outlines)];
   for (const at of record.get("named")) {
-    const caption = `What speaks for ${record.get("names")[at]}`;
+    const caption = `Evidence for ${record.get("names")[at]}`;
     drawn.push(figure(await overlay(record, at, palette), caption, outlines));
   }
   return drawn.join("");
@@ -50,11 +51,38 @@ function dateAndTime(now) {
   return `${day}, ${time}`;
 }
 
-/** Save a lesion's report: an HTML page that needs no other file and asks no host. */
-async function saveReport(record, template, palette) {
+function escaped(text) {
+  const element = document.createElement("p");
+  element.textContent = text;
+  return element.innerHTML;
+}
+
+function told(words, text) {
+  return text ? `<p>${words}: <strong>${escaped(text)}</strong></p>` : "";
+}
+
+async function lesion(record, site, palette) {
+  const unfolded = record.get("answer").replace("<details", "<details open");
+  const scale = record.get("named").length ? SCALE : "";
+  const parts = [`<div class="sc-pair">${await figures(record, palette)}</div>`, scale, unfolded];
+  return `<article class="sc-lesion">${told("Site", site)}${parts.join("")}
+    ${record.get("measures")}${record.get("cases")}</article>`;
+}
+
+/**
+ * Save a report: an HTML page that needs no other file and asks no host.
+ *
+ * Of each lesion `record` and `site` are given, the latter as the visitor typed it.
+ */
+async function saveReport(lesions, patient, template, palette) {
   const now = new Date();
-  const parts = { time: dateAndTime(now), figures: await figures(record, palette) };
-  for (const name of ["answer", "measures", "cases"]) parts[name] = record.get(name);
+  const written = [];
+  for (const { record, site } of lesions) written.push(await lesion(record, site, palette));
+  const parts = {
+    time: dateAndTime(now),
+    patient: told("Patient reference", patient),
+    lesions: written.join(""),
+  };
   const text = template.replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
   const stamp = now.toLocaleString("sv").replaceAll(":", ".");
   download(`skin lesion report ${stamp}.html`, "text/html", text);

@@ -1,14 +1,12 @@
 """What a visitor takes along: a report of one lesion, a table of all."""
 
-import csv
 import html
-import io
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from skin_cancer.app.answer import named
-from skin_cancer.app.reading import Opinion
+from skin_cancer.app.answer import CAUTION, named
+from skin_cancer.app.reading import Opinion, Refusal
 from skin_cancer.model.bundle import Description
 from skin_cancer.model.classifier import DISCLAIMER
 
@@ -17,10 +15,10 @@ STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def template(description: Description) -> str:
-    """Return a report without what differs from lesion to lesion, which the browser fills in.
+    """Return a report without what differs from visit to visit, which the browser fills in.
 
-    It is an HTML page that needs no other file and asks no host. For `{{time}}`, `{{figures}}`,
-    `{{answer}}`, `{{measures}}` and `{{cases}}` stands what the page shows of the lesion.
+    It is an HTML page that needs no other file and asks no host. `{{time}}` and `{{patient}}` stand
+    for what the browser knows, `{{lesions}}` for what the page shows of each lesion.
 
     Args:
         description: of the bundle whose answers are reported.
@@ -37,59 +35,65 @@ def template(description: Description) -> str:
 </head>
 <body class="sc-page sc-report">
 <h1>Skin lesion report</h1>
-<p><strong>Not a medical device.</strong> {html.escape(DISCLAIMER)}</p>
-<p class="sc-small">{{{{time}}}}. {html.escape(_version(description))}.</p>
-<main>
-<div class="sc-pair">{{{{figures}}}}</div>
-<div class="sc-scale"><span>weak</span><div></div><span>strongest evidence</span></div>
-{{{{answer}}}}
-{{{{measures}}}}
-{{{{cases}}}}
-</main>
+{{{{patient}}}}
+<p><strong>{CAUTION}</strong> {html.escape(DISCLAIMER)}</p>
+<p class="sc-small">{{{{time}}}}. {html.escape(version(description))}.</p>
+<main>{{{{lesions}}}}</main>
 </body>
 </html>
 """
 
 
-def table(opinions: Iterable[Opinion], description: Description) -> str:
-    """Return all lesions as comma separated values, one row a picture, as spreadsheets read them.
+def table(
+    opinions: Iterable[Opinion], refused: Iterable[Refusal], description: Description
+) -> list[list[str | float]]:
+    """Return all lesions of a visit as the rows of a table, and the files that were refused.
 
-    A picture that is unlike the training images gets no diagnosis and no verdict; only an example
+    An image that is unlike the training images gets no diagnosis and no verdict; only an example
     has a confirmed diagnosis.
 
     Args:
-        opinions: what is said of each.
-        description: of the bundle that said it.
+        opinions: what is said of each lesion.
+        refused: the files that could not be read.
+        description: of the bundle that answers.
+
+    Returns:
+        The names of the columns, then a row a file.
     """
-    file = io.StringIO()
-    file.write("\N{ZERO WIDTH NO-BREAK SPACE}")  # by which Excel knows UTF-8
-    columns = ["file", "diagnosis", "malignant or precursor", "threshold", "verdict"]
-    columns += ["sensitivity aimed at", "prior", "prediction set", "unfamiliarity", "warnings"]
-    columns += ["confirmed diagnosis"]
-    writer = csv.writer(file)
-    writer.writerow([*columns, *description.diagnoses, "model"])
-    writer.writerows(_row(opinion, description) for opinion in opinions)
-    return file.getvalue()
+    columns = ["file", "read at", "verdict", "malignancy", "threshold", "sensitivity aimed at"]
+    columns += ["prior", "diagnosis", "prediction set", "unfamiliarity", "reasons for doubt"]
+    columns += ["confirmed diagnosis", *description.diagnoses, "refused because", "model"]
+    blank = [""] * (len(columns) - 4)
+    return [
+        columns,
+        *(_row(opinion, description) for opinion in opinions),
+        *(
+            [_plain(each.name), each.time, *blank, each.reason, version(description)]
+            for each in refused
+        ),
+    ]
 
 
 def _row(opinion, description):
-    prediction, verdict = opinion.prediction, opinion.verdict
+    reading, prediction, verdict = opinion.reading, opinion.prediction, opinion.verdict
     strange, unfamiliarity = prediction.unfamiliar, prediction.unfamiliarity
     compared = verdict.suspicious is not None
     return [
-        _plain(opinion.reading.name),
-        "" if strange else prediction.diagnosis,
-        "" if strange else f"{verdict.malignancy:.6f}",
-        f"{verdict.threshold:.6f}" if compared else "",
+        _plain(reading.name),
+        reading.time,
         verdict.words,
+        "" if strange else round(verdict.malignancy, 6),
+        round(verdict.threshold, 6) if compared else "",
         verdict.sensitivity if compared else "",
         prediction.prior_name,
+        "" if strange else prediction.diagnosis,
         "" if strange else " ".join(named(prediction)),
-        "" if unfamiliarity is None else f"{unfamiliarity:.4f}",
+        "" if unfamiliarity is None else round(unfamiliarity, 4),
         " ".join(prediction.warnings),
-        opinion.reading.confirmed or "",
-        *(f"{p:.4f}" for p in prediction.probabilities.values()),
-        _version(description),
+        reading.confirmed or "",
+        *(round(p, 4) for p in prediction.probabilities.values()),
+        "",
+        version(description),
     ]
 
 
@@ -98,6 +102,7 @@ def _plain(name):
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
-def _version(description):
+def version(description: Description) -> str:
+    """Return which model and program answered, in words."""
     commit = description.training["provenance"].get("git_commit") or "unknown"
     return f"Model {description.name} (trained at {commit[:10]}), program {PROGRAM}"

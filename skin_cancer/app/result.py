@@ -27,7 +27,8 @@ class Record(Widget):
         measures, cases: HTML.
         answer: HTML; it and what follows change with the setting.
         probabilities: of the diagnoses, in words.
-        named: the places of the diagnoses that the answer names, the most probable first.
+        named: the places of the diagnoses that the answer names, the most probable first; empty
+            for an image that is unlike the training images.
 
     Args:
         opinion: what is said of the lesion.
@@ -71,12 +72,13 @@ def _lasting(reading: Reading) -> dict:
 
 
 def _changing(opinion: Opinion) -> dict:
-    chances = opinion.prediction.probabilities
-    places = list(chances)
+    prediction = opinion.prediction
+    places = list(prediction.probabilities)
+    codes = () if prediction.unfamiliar else named(prediction)
     return {
         "answer": answer_html(opinion),
-        "probabilities": [percent(chance) for chance in chances.values()],
-        "named": [places.index(code) for code in named(opinion.prediction)],
+        "probabilities": [percent(chance) for chance in prediction.probabilities.values()],
+        "named": [places.index(code) for code in codes],
     }
 
 
@@ -86,13 +88,14 @@ def palette() -> np.ndarray:
 
 
 class Result(anywidget.AnyWidget):
-    """Shows the answer for one lesion with its evidence, and saves its report.
+    """Shows the answer for one lesion with its evidence, and saves reports.
 
     The browser does both alone, so that each lesion that was read can be opened and reported when
     the server is gone.
 
     Attributes:
         records: number of a lesion to what the browser keeps of it.
+        ranked: the numbers in the order of the table.
         opened: the number of the lesion that is shown, 0 for none.
         template: of the report, as `report.template` returns it.
         palette: uint8 RGB (256, 3) as bytes.
@@ -102,6 +105,7 @@ class Result(anywidget.AnyWidget):
     records: "traitlets.Dict[int, Record]" = traitlets.Dict().tag(  # type: ignore[assignment]
         sync=True, **widget_serialization
     )
+    ranked: traitlets.List[int] = traitlets.List().tag(sync=True)
     opened = traitlets.Int(0).tag(sync=True)
     template = traitlets.Unicode().tag(sync=True)
     palette = traitlets.Bytes(palette().tobytes()).tag(sync=True)
@@ -117,7 +121,7 @@ class Result(anywidget.AnyWidget):
         """Keep what is said of lesions, drop what was kept of others, and open one.
 
         Args:
-            opinions: number of a lesion to what is said of it.
+            opinions: number of a lesion to what is said of it, in the order of the table.
             opened: the number of the one to be shown, 0 for none.
         """
         before = self.records
@@ -125,6 +129,6 @@ class Result(anywidget.AnyWidget):
         for number in before.keys() & kept.keys():
             kept[number].tell(opinions[number])
         with self.hold_sync():
-            self.records, self.opened = kept, opened
+            self.records, self.ranked, self.opened = kept, list(opinions), opened
         for number in before.keys() - kept.keys():
             before[number].close()

@@ -10,29 +10,29 @@ const ACTIONS = ["click", "keydown", "change"];
 const TYPES = ".jpg,.jpeg,.png,.bmp,.tif,.tiff,.webp";
 const SILENT = "The classifier does not answer. If that stays so, reload the page.";
 const KEPT = "What it has read can still be opened and saved; reloading the page removes it.";
-const NO_FILE = "That was no file. Save the picture on your device first, or copy and paste it.";
-const NO_CAMERA = "No camera was found. Choose a picture instead.";
-const REFUSED = "The camera cannot be used. Allow it in the browser, or choose a picture instead.";
-const UNREADABLE = "The file cannot be read from your device. Choose it again.";
+const NO_FILE = "That was not a file. Save the image on your device first, or copy and paste it.";
+const NO_CAMERA = "No camera was found. Choose an image instead.";
+const REFUSED = "The camera cannot be used. Allow it in the browser, or choose an image instead.";
+const UNREADABLE = "The file could not be read from your device. Choose it again.";
 
 const MARKUP = `
 <div class="sc-drop">
-  <p>Drop pictures here, paste them, or</p>
+  <p>Drop images here, paste them, or</p>
   <div class="sc-buttons">
-    <button type="button" class="sc-button sc-primary" data-choose>Choose pictures</button>
-    <button type="button" class="sc-button" data-camera>Take a picture</button>
+    <button type="button" class="sc-button sc-primary" data-choose>Choose images</button>
+    <button type="button" class="sc-button" data-camera>Take a photo</button>
     <button type="button" class="sc-button" data-example>Try an example</button>
   </div>
-  <input type="file" data-files accept="${TYPES}" multiple hidden aria-label="Pictures">
+  <input type="file" data-files accept="${TYPES}" multiple hidden aria-label="Images">
   <input type="file" data-photo accept="image/*" capture="environment" hidden aria-label="Camera">
 </div>
-<ul class="sc-queue" aria-label="Pictures on their way"></ul>
+<ul class="sc-queue" aria-label="Images on their way"></ul>
 <div class="sc-alert sc-empty" role="alert" data-alert></div>
 <dialog class="sc-camera" aria-label="Camera">
   <div class="sc-frame"><video autoplay playsinline muted></video></div>
   <p class="sc-small">The dashed square is what will be read.</p>
   <div class="sc-buttons">
-    <button type="button" class="sc-button sc-primary" data-shoot>Take the picture</button>
+    <button type="button" class="sc-button sc-primary" data-shoot>Take the photo</button>
     <button type="button" class="sc-button" data-cancel>Cancel</button>
   </div>
 </dialog>`;
@@ -64,11 +64,11 @@ async function read(file, offset, limit) {
   }
 }
 
-async function transfer(file, batch, limit, ask, progress) {
+async function transfer(file, batch, left, limit, ask, progress) {
   let offset = 0;
   for (;;) {
     const chunk = await read(file, offset, limit);
-    const content = { name: file.name, size: file.size, offset, batch };
+    const content = { name: file.name, size: file.size, offset, batch, left: left() };
     offset += chunk.byteLength;
     progress(offset);
     const { more } = await ask(content, chunk);
@@ -154,7 +154,7 @@ function row(file) {
   return { item, show: (sent) => (bar.value = sent) };
 }
 
-/** A picture from the camera of a machine that has no camera program to hand over to. */
+/** An image from the camera of a machine that has no camera program to hand over to. */
 function camera(el, take, say) {
   const dialog = el.querySelector("dialog");
   const video = el.querySelector("video");
@@ -239,7 +239,7 @@ function render({ model, el }) {
       alert.append(reload());
     }
     alert.classList.toggle("sc-gone", !alive); // it stays in the window
-    for (const part of page.querySelectorAll(".sc-settings, .sc-clear")) part.inert = !alive;
+    for (const part of page.querySelectorAll(".sc-settings, .sc-clear, .sc-undo, .sc-remove")) part.inert = !alive;
     for (const button of drop.querySelectorAll("button")) button.disabled = !alive;
   };
   const work = async () => {
@@ -248,7 +248,7 @@ function render({ model, el }) {
     while (todo.length) {
       const { file, item, show } = todo.shift();
       try {
-        await transfer(file, batch, limit, ask, show);
+        await transfer(file, batch, () => todo.length, limit, ask, show);
       } catch (error) {
         if (error.message !== UNREADABLE) {
           told(false);

@@ -22,8 +22,8 @@ class Upload(anywidget.AnyWidget):
     message nears the server's limit, and a file that is too large is refused before it is sent.
 
     Args:
-        receive: is given a file's name, its bytes, and whether none of those that came together
-            was handed over before.
+        receive: is given a file's name, its bytes, whether none of those that came together was
+            handed over before, and how many of them are still to come.
         refuse: is given instead of the bytes the sentence that says why there are none.
         example: is called when the visitor asks for an example instead.
         ready: is called once the page is there.
@@ -34,8 +34,8 @@ class Upload(anywidget.AnyWidget):
 
     def __init__(
         self,
-        receive: Callable[[str, bytes, bool], None],
-        refuse: Callable[[str, str, bool], None],
+        receive: Callable[[str, bytes, bool, int], None],
+        refuse: Callable[[str, str, bool, int], None],
         example: Callable[[], None],
         ready: Callable[[], None],
     ):
@@ -43,7 +43,7 @@ class Upload(anywidget.AnyWidget):
         self._receive, self._refuse = receive, refuse
         self._events = {"example": example, "ready": ready, "alive": lambda: None}
         self._data = bytearray()
-        self._seen = self._batch = self._forgotten = 0
+        self._seen = self._batch = self._forgotten = self._left = 0
         self.on_msg(self._arrived)
 
     def forget(self) -> None:
@@ -66,7 +66,7 @@ class Upload(anywidget.AnyWidget):
     def _arrived_of_a_file(self, message, buffers):
         name, batch = str(message["name"]), int(message["batch"])
         size, offset = int(message["size"]), int(message["offset"])
-        self._seen = batch
+        self._seen, self._left = batch, max(0, int(message["left"]))
         if batch == self._forgotten:
             return False
         return self._take(name, buffers[0] if buffers else b"", size, offset, batch)
@@ -86,7 +86,7 @@ class Upload(anywidget.AnyWidget):
 
     def _hand_over(self, batch, take, name, what):
         first, self._batch = batch != self._batch, batch
-        take(name, what, first)
+        take(name, what, first, self._left)
 
     def _collect(self, chunk, size, offset):
         """Append a chunk and return whether more are to come."""

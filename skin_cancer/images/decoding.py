@@ -18,8 +18,8 @@ MIN_SIDE = 32
 MAX_SCANS = 64  # of a JPEG; cameras and programs write at most about ten
 JPEG, PNG = b"\xff\xd8", b"\x89PNG"
 SCAN = b"\xff\xda"
-DAMAGED = "The picture is damaged or incomplete. Save or send it again."
-# What is wrong with a picture is said by ImageError; OpenCV need not write it to the console.
+DAMAGED = "The image is damaged or incomplete. Save or send it again."
+# What is wrong with an image is said by ImageError; OpenCV need not write it to the console.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -27,7 +27,7 @@ def decode(data: bytes) -> np.ndarray:
     """Decode the bytes of an image file from anyone.
 
     Size and format are checked on the header, before the pixels are allocated. EXIF
-    orientation is applied; grey, palette, alpha, CMYK and 16-bit pictures become 8-bit RGB.
+    orientation is applied; grey, palette, alpha, CMYK and 16-bit images become 8-bit RGB.
 
     Args:
         data: a JPEG, PNG, BMP, TIFF or WebP file, at most 50 MB and 50 megapixels.
@@ -57,28 +57,28 @@ def check_bytes(count: int) -> None:
         ImageError: says the size and what to do.
     """
     if count < 1:
-        raise ImageError("The file is empty. Choose a picture.")
+        raise ImageError("The file is empty. Choose an image.")
     if count > MAX_BYTES:
         raise ImageError(
             f"The file has {count / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB are read. "
-            "Save the picture as JPEG and try again."
+            "Save the image as JPEG and try again."
         )
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse pictures that are too large or too small to be classified.
+    """Refuse images that are too large or too small to be classified.
 
     Raises:
         ImageError: says the size and what to do.
     """
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"The picture has {width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels "
+            f"The image has {width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels "
             "are read. Make it smaller and try again."
         )
     if min(width, height) < MIN_SIDE:
         raise ImageError(
-            f"The picture has only {width} x {height} pixels; at least {MIN_SIDE} on each side "
+            f"The image has only {width} x {height} pixels; at least {MIN_SIDE} on each side "
             "are needed."
         )
 
@@ -99,12 +99,12 @@ def read_size(file: str | Path | BinaryIO) -> tuple[int, int]:
                 return header.size
     except Image.DecompressionBombError as error:
         raise ImageError(
-            f"The picture has more than {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller and try "
+            f"The image has more than {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller and try "
             "again."
         ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise ImageError(
-            "This file cannot be read as a picture. Choose a whole JPEG, PNG, BMP, TIFF or WebP "
+            "This file cannot be read as an image. Choose a whole JPEG, PNG, BMP, TIFF or WebP "
             "file."
         ) from error
 
@@ -112,7 +112,7 @@ def read_size(file: str | Path | BinaryIO) -> tuple[int, int]:
 def _check_parts(data):
     """Refuse what would take OpenCV much work or memory, whatever the size in the header."""
     if data.startswith(JPEG) and data.count(SCAN) > MAX_SCANS:
-        raise ImageError("The picture is a JPEG of too many parts. Save it again and try that.")
+        raise ImageError("The image is a JPEG of too many parts. Save it anew and try that file.")
     if data.startswith(PNG):
         try:
             with Image.open(io.BytesIO(data)) as image:

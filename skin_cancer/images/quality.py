@@ -1,4 +1,4 @@
-"""Whether a picture is good enough to be read, in plain words."""
+"""Whether an image is good enough to be read, in plain words."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ DARK, BRIGHT = 80, 225
 LOST_SHARE = 0.15
 LEAST_LESION = 0.012
 WORDS = {
-    "small": "The picture is small ({width} x {height} pixels): fine structures are lost. Take one "
+    "small": "The image is small ({width} x {height} pixels): fine structures are lost. Take one "
     "of at least {least} pixels on each side.",
-    "blurred": "The picture is blurred. Clean the lens, hold still and focus again.",
-    "dark": "The picture is too dark. Take it in more light.",
-    "bright": "The picture is overexposed: its bright parts are lost. Take it in less light.",
-    "no lesion": "No lesion was found in the middle of the picture. Bring it into the centre.",
+    "blurred": "The image is blurred. Clean the lens, hold still and focus again.",
+    "dark": "The image is too dark. Take it in more light.",
+    "bright": "The image is overexposed: its bright parts are lost. Take it in less light.",
+    "no lesion": "No lesion was found in the middle of the image. Move the lesion to the centre.",
 }
 
 

@@ -1,4 +1,4 @@
-"""The deployed model: a picture in, a `Prediction` out, on LiteRT alone."""
+"""The deployed model: an image in, a `Prediction` out, on LiteRT alone."""
 
 import logging
 import os
@@ -25,10 +25,7 @@ from skin_cancer.model.uncertainty import UNFAMILIAR, Case, Doubt
 Picture = str | os.PathLike | bytes | bytearray | memoryview | np.ndarray
 MAX_VIEWS = 8
 ZOOMS = (1.0, 0.9, 0.8, 0.7)
-STRANGE = (
-    "This picture is unlike the dermatoscopic pictures that the model has learnt from: do not rely "
-    "on the answer."
-)
+STRANGE = "This image is unlike the training images: do not rely on the answer."
 DISCLAIMER = (
     "This program supports a doctor's decision. It is not a medical device and makes no diagnosis."
 )
@@ -76,7 +73,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model says of one picture.
+    """What the model says of one image.
 
     Attributes:
         probabilities: ISIC code to probability, in ISIC order; empty if there is an error.
@@ -86,13 +83,13 @@ class Prediction:
         prior: ISIC code to the share of all lesions that the probabilities assume.
         prior_name: the name of that prior in the bundle; `custom` for one given as a dictionary.
         thresholds: sensitivity to threshold of malignancy; empty if none was fitted for the prior.
-        error: why the picture could not be read, or None.
+        error: why the image could not be read, or None.
         prediction_set: the ISIC codes, the most probable first, among which the true diagnosis is
             in nine of ten lesions of each diagnosis; whatever the prior. Empty if the bundle has
             no such sets.
         unfamiliarity: 0 like the training images to 1 unlike any, unfamiliar above 0.5; None if
             the bundle cannot say.
-        quality: what makes the picture hard to read, as `quality.check` returns it.
+        quality: what makes the image hard to read, as `quality.check` returns it.
     """
 
     probabilities: dict[str, float]
@@ -113,7 +110,7 @@ class Prediction:
         """The most probable ISIC code.
 
         Raises:
-            ImageError: the picture could not be read.
+            ImageError: the image could not be read.
         """
         if self.error:
             raise ImageError(self.error)
@@ -124,7 +121,7 @@ class Prediction:
         """The probability that the lesion is malignant or a precursor, in [0, 1].
 
         Raises:
-            ImageError: the picture could not be read.
+            ImageError: the image could not be read.
         """
         if self.error:
             raise ImageError(self.error)
@@ -143,7 +140,7 @@ class Prediction:
                 none.
 
         Raises:
-            ImageError: the picture could not be read.
+            ImageError: the image could not be read.
             ValueError: there are thresholds for this prior, but none for that sensitivity.
         """
         malignancy, threshold = self.malignancy, bundle.threshold_at(self.thresholds, sensitivity)
@@ -167,7 +164,7 @@ class Prediction:
             count: of the lesions, the most similar first; fewer if the bundle has fewer.
 
         Raises:
-            ImageError: the picture could not be read.
+            ImageError: the image could not be read.
             BundleError: the bundle has no confirmed cases.
         """
         if self.error:
@@ -184,7 +181,7 @@ class Prediction:
         """ISIC code to class activation map over the centre square, float32 in [0, 1].
 
         Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", section 2.
-        1 is the strongest evidence for that diagnosis in this picture, 0 is none.
+        1 is the strongest evidence for that diagnosis in this image, 0 is none.
         """
         if self.error:
             return {}
@@ -199,9 +196,9 @@ class Prediction:
         members = ", ".join(self.prediction_set)
         lines = [
             f"{found.name} ({found.code}), probability {percent(self.probabilities[found.code])}",
-            f"malignant or a precursor ({', '.join(malignant)}): {_in_words(self)}",
+            f"malignant or precancerous ({', '.join(malignant)}): {_in_words(self)}",
             "all diagnoses: " + ", ".join(f"{code} {percent(p)}" for code, p in ranked),
-            *([f"in nine of ten such cases one of: {members}"] if members else []),
+            *([f"prediction set, right for nine in ten lesions: {members}"] if members else []),
             *(f"warning: {sentence}" for sentence in self.warnings),
             f"prior {self.prior_name}: "
             + ", ".join(f"{c} {percent(p)}" for c, p in self.prior.items()),
@@ -211,7 +208,7 @@ class Prediction:
 
 
 class Classifier:
-    """A loaded bundle. Threads may share it: the network takes their pictures in turn.
+    """A loaded bundle. Threads may share it: the network takes their images in turn.
 
     Attributes:
         description: what the bundle says of itself, a `bundle.Description`.
@@ -256,7 +253,7 @@ class Classifier:
     def predict(
         self, image: Picture, views: int = 1, prior: str | Mapping[str, float] = priors.DEFAULT
     ) -> Prediction:
-        """Classify one picture.
+        """Classify one image.
 
         Args:
             image: path, bytes of an image file, or uint8 RGB array (height, width, 3).
@@ -267,7 +264,7 @@ class Classifier:
                 `"training"` (as in the training images), or a dictionary of ISIC code to weight.
 
         Raises:
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
             ValueError: no such prior, or views out of range.
         """
         return self.examine(image, views, prior)[0]
@@ -310,9 +307,9 @@ class Classifier:
         views: int = 1,
         prior: str | Mapping[str, float] = priors.DEFAULT,
     ) -> Iterator[Prediction]:
-        """Classify pictures one after the other.
+        """Classify images one after the other.
 
-        A picture that cannot be read gives a `Prediction` with its `error`, and the next follows.
+        An image that cannot be read gives a `Prediction` with its `error`, and the next follows.
 
         Args:
             images: anything that `predict` takes.
@@ -335,7 +332,7 @@ class Classifier:
             prior: as in `predict`.
 
         Raises:
-            ImageError: the picture could not be read.
+            ImageError: the image could not be read.
             ValueError: no such prior.
         """
         if prediction.error:
@@ -404,11 +401,11 @@ def _pixels(image):
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
         decoding.check_size(image.shape[1], image.shape[0])
         return image
-    raise ImageError("A picture is a path, the bytes of a file, or an RGB uint8 array (H, W, 3).")
+    raise ImageError("An image is a path, the bytes of a file, or an RGB uint8 array (H, W, 3).")
 
 
 def _view(image, size, i):
-    """Return the i-th of the eight turned, mirrored and zoomed views of a picture."""
+    """Return the i-th of the eight turned, mirrored and zoomed views of an image."""
     square = squares.centre_square(image, size, ZOOMS[i % len(ZOOMS)])
     return np.rot90(square[:, ::-1] if i >= 4 else square, i % 4)
 
@@ -444,12 +441,12 @@ def _in_words(prediction):
     malignancy, threshold = verdict.percents
     if verdict.suspicious is None:
         return f"{malignancy}, {verdict.words}"
-    aim = f"set to find {percent(verdict.sensitivity)} of malignant lesions"
+    aim = f"set for {percent(verdict.sensitivity)} sensitivity"
     return f"{malignancy}, {verdict.words} ({threshold}, {aim})"
 
 
 def percent(probability: float, digits: int = 0) -> str:
-    """Return a probability in words fit for reading: never 0 % or 100 % unless it is exactly.
+    """Return a probability in words fit for reading: never 0% or 100% unless it is exactly.
 
     Args:
         probability: in [0, 1].
@@ -457,7 +454,7 @@ def percent(probability: float, digits: int = 0) -> str:
     """
     least = 10.0 ** -(2 + digits)
     if 0 < probability < least:
-        return f"<{least:.{digits}%}".replace("%", " %")
+        return f"<{least:.{digits}%}"
     if 1 - least < probability < 1:
-        return f">{1 - least:.{digits}%}".replace("%", " %")
-    return f"{probability:.{digits}%}".replace("%", " %")
+        return f">{1 - least:.{digits}%}"
+    return f"{probability:.{digits}%}"

@@ -1,8 +1,10 @@
-import csv
+import gc
 import html
-import io
 import re
+import time
+import weakref
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import cv2
 import numpy as np
@@ -20,10 +22,10 @@ from skin_cancer.data import examples
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.images.quality import Square
 from skin_cancer.model import bundle, bundle_writer
-from skin_cancer.model.classifier import STRANGE, Classifier, Verdict, percent
+from skin_cancer.model.classifier import Classifier, Verdict, percent
 from skin_cancer.model.uncertainty import UNFAMILIAR, Case
 
-STRANGE_HEADING = "<h2>Unlike anything the model has learnt</h2>"
+STRANGE_HEADING = f"<h2>{answer.UNKNOWN}</h2>"
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,7 @@ def send(shown, *files):
     batch = shown.upload._seen + 1
     for i, (name, content) in enumerate(files):
         message = {"name": name, "size": len(content), "offset": 0, "batch": batch, "number": i}
+        message["left"] = len(files) - i - 1
         shown.upload._handle_custom_msg(message, [memoryview(content)])
 
 
@@ -84,48 +87,44 @@ def test_a_picture_gets_diagnosis_verdict_bars_and_evidence(shown, picture, clas
     said = words(shown.record.answer)
     assert is_shown(shown.result)
     assert f"Most likely {BY_CODE[found.diagnosis].name}" in said
-    assert f"Malignant or a precursor: {found.verdict().percents[0]}" in said
-    assert f"{found.verdict().words} (" in said.lower()
-    assert shown.record.answer.count("<tr") == 7
+    assert f"{found.verdict().percents[0]} {answer.RISK}" in said
+    assert f"{found.verdict().words} {found.verdict().percents[0]}" in said.lower()
+    assert shown.record.answer.count("<tr") == len(classifier.description.diagnoses)
     assert shown.record.picture.startswith(b"\xff\xd8")
     assert shown.record.names[shown.record.named[0]] == BY_CODE[found.diagnosis].name
-    assert "lesion.jpg: Most likely" in shown.status.value
+    verdict = found.verdict()
+    headline = f"lesion.jpg: {verdict.words.capitalize()}, {verdict.percents[0]}. Most likely:"
+    assert shown.status.value.startswith(headline)
 
 
 @pytest.mark.parametrize("draw", [photograph, text_page, noise])
-def test_a_picture_of_something_else_gets_a_warning_and_no_verdict(shown, draw, classifier):
-    content = encoded(draw())
-    send(shown, ("other.jpg", content))
-    said, found = shown.record.answer, classifier.predict(content)
-    name = BY_CODE[found.diagnosis].name
-    assert STRANGE in warned(shown)
-    assert 'role="alert"' in said
-    assert said.index(STRANGE) < said.index(STRANGE_HEADING) < said.index(name)
-    assert said.count("<h2>") == 1
-    assert (
-        f"If it is a dermatoscopic picture of a lesion: {name}, "
-        f"{percent(found.probabilities[found.diagnosis])} probability." in words(said)
-    )
-    assert "Unlike the pictures the model learnt from" in said
-    for absent in ("nine of ten", "uspicious", "threshold"):
-        assert absent not in said
+def test_an_image_of_something_else_gets_a_reason_and_no_answer(shown, draw):
+    send(shown, ("other.jpg", encoded(draw())))
+    said = words(shown.record.answer)
+    assert STRANGE_HEADING in shown.record.answer
+    assert shown.record.answer.count("<h2>") == 1
+    assert answer.WHAT_TO_DO in said
+    assert "Unlike the training images." in said
+    assert shown.record.named == []
+    for absent in ("nine of ten", "threshold", "Most likely", "<tr", 'role="img"'):
+        assert absent not in shown.record.answer
+    assert shown.status.value.startswith(f"other.jpg: {answer.UNKNOWN}.")
 
 
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [
-        (cv2.GaussianBlur(lesion(), (0, 0), 12), "The picture is blurred."),
-        (lesion(60, 60), "The picture is small (60 x 60 pixels)"),
+        (cv2.GaussianBlur(lesion(), (0, 0), 12), "The image is blurred."),
+        (lesion(60, 60), "The image is small (60 x 60 pixels)"),
     ],
     ids=["blurred", "tiny"],
 )
 def test_a_poor_picture_gets_its_sentence_and_the_next_one_none(shown, picture, image, sentence):
     send(shown, ("poor.jpg", encoded(image)))
     assert any(said.startswith(sentence) for said in warned(shown))
-    assert "doubtful" in shown.status.value
+    assert "Reasons for doubt:" in shown.status.value
     send(shown, ("lesion.jpg", picture))
     assert warned(shown) == []
-    assert 'role="alert"' not in shown.record.answer
 
 
 def test_a_picture_of_another_kind_is_like_no_confirmed_case(shown):
@@ -136,43 +135,39 @@ def test_a_picture_of_another_kind_is_like_no_confirmed_case(shown):
 def test_another_prevalence_may_name_a_diagnosis_outside_the_prediction_set(familiar):
     probabilities = dict.fromkeys(familiar.prediction.probabilities, 0.05) | {"NV": 0.7}
     told = changed(familiar, probabilities=probabilities, prediction_set=("MEL",))
-    assert answer.headline(told) == "Most likely melanocytic nevus; melanoma cannot be excluded"
-    said = words(answer.answer_html(told))
-    assert "Likely enough to be named: melanocytic nevus and melanoma." in said
+    said = "Most likely: melanocytic nevus. Cannot be excluded: melanoma"
+    assert answer.headline(told).endswith(said)
+    assert said.replace(":", "").replace(".", "") in words(answer.answer_html(told))
     record = Record(told)
     assert [record.names[place] for place in record.named] == ["melanocytic nevus", "melanoma"]
 
 
 def test_an_unknown_kind_is_never_given_a_diagnosis_in_words(shown, picture):
     send(shown, ("lesion.jpg", picture), ("house.jpg", encoded(photograph())))
-    assert shown.status.value == f"house.jpg: {answer.UNKNOWN}; doubtful."
     last = shown.overview.rows[-1]
-    assert (last["name"], last["diagnosis"], last["malignancy"]) == (
-        "house.jpg",
-        "unknown kind",
-        "",
-    )
+    told = [last[column] for column in ("name", "diagnosis", "malignancy", "verdict")]
+    assert told == ["house.jpg", "", "", "no answer"]
 
 
 def test_reasons_for_doubt_come_before_the_diagnosis_and_are_text(familiar):
-    said = answer.answer_html(changed(familiar, quality={"dark": "The picture is <too> dark."}))
-    assert said.index("The picture is &lt;too&gt; dark.") < said.index("<h2>")
+    said = answer.answer_html(changed(familiar, quality={"dark": "The image is <too> dark."}))
+    assert said.index("The image is &lt;too&gt; dark.") < said.index("<h2>")
 
 
 @pytest.mark.parametrize(
     ("codes", "said"),
     [
-        (("BKL", "MEL"), "Most likely benign keratosis; melanoma cannot be excluded"),
+        (("BKL", "MEL"), "Most likely: benign keratosis. Cannot be excluded: melanoma"),
         (
             ("NV", "MEL", "BCC", "BKL"),
-            "Most likely melanocytic nevus; melanoma and basal cell carcinoma cannot be excluded",
+            "Most likely: melanocytic nevus. Cannot be excluded: melanoma and basal cell "
+            "carcinoma. Also possible: benign keratosis",
         ),
-        (("MEL", "BKL"), "Most likely melanoma; benign keratosis is possible too"),
         (
             ("MEL", "BKL", "NV"),
-            "Most likely melanoma; benign keratosis and melanocytic nevus are possible too",
+            "Most likely: melanoma. Also possible: benign keratosis and melanocytic nevus",
         ),
-        (("MEL",), "Most likely melanoma"),
+        (("MEL",), "Most likely: melanoma"),
     ],
 )
 def test_the_conclusion_names_what_cannot_be_excluded(familiar, codes, said):
@@ -185,12 +180,9 @@ def test_the_conclusion_names_what_cannot_be_excluded(familiar, codes, said):
 @pytest.mark.parametrize(
     ("unfamiliarity", "said"),
     [
-        (
-            0.02,
-            "Looks like the pictures the model learnt from unfamiliarity 2 %; mark: limit, 50 %",
-        ),
-        (0.3, "Somewhat unusual for this model unfamiliarity 30 %;"),
-        (0.9, "Unlike the pictures the model learnt from unfamiliarity 90 %; mark: limit, 50 %"),
+        (0.02, "Like the training images. Unfamiliarity 2%; above 50% there is no answer."),
+        (0.3, "Somewhat unlike the training images. Unfamiliarity 30%;"),
+        (0.9, "Unlike the training images. Unfamiliarity 90%;"),
     ],
 )
 def test_unfamiliarity_in_words(familiar, unfamiliarity, said):
@@ -233,17 +225,18 @@ def test_a_bundle_without_doubt_shows_neither_verdict_nor_cases(bare, picture):
     assert is_shown(shown.result)
     assert not is_shown(shown.sensitivity)
     assert shown.record.cases == ""
-    assert shown.record.answer.count("<tr") == 7
-    for absent in ("nine of ten", "learnt from", "alert", "uspicious", "above", "below"):
-        assert absent not in shown.record.answer
-    assert "No threshold for this prior." in shown.record.answer
-    assert shown.table.text.splitlines()[1].startswith("lesion.jpg,")
+    assert shown.record.answer.count("<tr") == len(bare.description.diagnoses)
+    for absent in ("nine of ten", "training images", "sensitivity", "above", "below"):
+        assert absent not in words(shown.record.answer)
+    assert "No threshold for this prior" in words(shown.record.answer)
+    assert [row[0] for row in shown.table.rows] == ["file", "lesion.jpg"]
 
 
 def test_the_page_says_what_it_is_not_and_where_pictures_go(shown):
     text = " ".join(child.value for child in shown.root.children if isinstance(child, HTML))
     assert "not a medical device" in text
-    assert "nothing is written" in text
+    assert "Nothing is written" in text
+    assert answer.CAUTION in text
 
 
 def test_the_prevalence_changes_the_odds_and_a_threshold_holds_for_one_alone(shown, picture):
@@ -256,7 +249,7 @@ def test_the_prevalence_changes_the_odds_and_a_threshold_holds_for_one_alone(sho
         said = words(shown.record.answer)
         assert told.verdict.percents[0] in said
         assert shown.opinion(shown.opened).prior.source in said
-        assert ("No threshold for this prior." in said) == (name != priors.CLINIC)
+        assert ("No threshold for this prior" in said) == (name != priors.CLINIC)
         assert is_shown(shown.sensitivity) == (name == priors.CLINIC)
     assert list(malignancies.values()) == sorted(malignancies.values(), reverse=True)
 
@@ -284,23 +277,33 @@ def test_a_higher_sensitivity_calls_more_suspicious(shown, familiar, classifier)
 
 
 @pytest.mark.parametrize("suspicious", [True, False])
-def test_the_verdict_in_words(familiar, suspicious):
+def test_the_verdict_in_words_and_on_a_scale(suspicious):
     kind = "above threshold" if suspicious else "below threshold"
-    verdict = Verdict(suspicious, 0.5, 0.2, 0.95, kind)
-    measured = {"images": 1490, "sensitivity": {"value": 0.915}, "specificity": {"value": 0.768}}
-    said = words(answer.verdict_html(replace(familiar, verdict=verdict, found=measured)))
-    assert said.startswith("Malignant or a precursor: 50 %")
+    content = answer.verdict_html(Verdict(suspicious, 0.5, 0.2, 0.95, kind))
     start = "▲ Above threshold" if suspicious else "▽ Below threshold"
-    assert f"{start} (20 %, set to find 95 % of malignant lesions)." in said
-    assert ("It may still be malignant" in said) == (not suspicious)
-    assert "On 1,490 test images this threshold called 91.5 % of the malignant lesions and" in said
-    assert "23.2 % of the benign ones suspicious." in said
+    assert words(content).startswith(f"{start} 50% {answer.RISK}")
+    assert "Threshold 20%, set for 95% sensitivity." in words(content)
+    assert 'role="img" aria-label="50% on a scale from 0% to 100%; threshold 20%"' in content
+    places = [float(place) for place in re.findall(r"left:([\d.]+)%", content)]
+    assert places[:3] == [44.7, 44.7, 70.7]  # the mark, its label and the number, on a root scale
+
+
+def test_what_the_sensitivity_means_is_told_with_what_was_measured(familiar):
+    found = {"value": 0.915, "low": 0.88, "high": 0.941}
+    passed = {"value": 0.768, "low": 0.75, "high": 0.79}
+    measured = {"images": 1490, "sensitivity": found, "specificity": passed}
+    said = words(answer.answer_html(replace(familiar, found=measured)))
+    assert (
+        "set to find 95% of malignant lesions. On 1,490 test images it found 91.5% (95% interval "
+        "88.0 to 94.1%) of the malignant lesions and left 76.8% (95% interval 75.0 to 79.0%) of "
+        "the benign ones below it." in said
+    )
 
 
 def test_a_number_beside_its_threshold_has_the_digits_that_tell_them_apart():
-    assert Verdict(False, 0.0659, 0.0661, 0.95, "").percents == ("6.59 %", "6.61 %")
-    assert Verdict(True, 0.4, 0.0661, 0.95, "").percents == ("40 %", "7 %")
-    assert Verdict(False, 0.0004, 0.0032, 0.95, "").percents == ("<0.1 %", "0.3 %")
+    assert Verdict(False, 0.0659, 0.0661, 0.95, "").percents == ("6.59%", "6.61%")
+    assert Verdict(True, 0.4, 0.0661, 0.95, "").percents == ("40%", "7%")
+    assert Verdict(False, 0.0004, 0.0032, 0.95, "").percents == ("<0.1%", "0.3%")
 
 
 def test_several_files_give_a_table_the_most_malignant_first(shown):
@@ -313,7 +316,73 @@ def test_several_files_give_a_table_the_most_malignant_first(shown):
     assert all(row["thumbnail"].startswith(b"\xff\xd8") for row in rows)
     assert "broken.jpg" in shown.refused.value
     assert is_shown(shown.overview)
-    assert "0.jpg" in shown.record.answer
+    assert shown.opened == rows[0]["number"]
+    above = sum(row["verdict"] == "▲ above threshold" for row in rows)
+    strange = sum(row["verdict"] == "no answer" for row in rows)
+    assert shown.overview.summary == ", ".join(
+        ["4 read", f"{above} above the threshold"]
+        + [f"{strange} without an answer"] * bool(strange)
+        + ["1 refused"]
+    )
+    assert shown.status.value.startswith(f"{shown.overview.summary}. {rows[0]['name']}: ")
+
+
+def test_what_the_visitor_opens_stays_open_while_more_files_come(shown):
+    files = [(f"{i}.jpg", encoded(lesion(seed=i))) for i in range(4)]
+    batch = {"offset": 0, "batch": 1, "number": 1}
+    for left, (name, content) in enumerate(reversed(files)):
+        message = {"name": name, "size": len(content), "left": 3 - left, **batch}
+        shown.upload._handle_custom_msg(message, [memoryview(content)])
+        if left == 1:
+            assert shown.status.value == "2 of 4 images."
+            lowest = shown.overview.rows[-1]["number"]
+            shown.result.set_state({"opened": lowest})
+    assert shown.opened == lowest
+
+
+def test_the_same_file_twice_is_one_row(shown, picture):
+    send(shown, ("a.jpg", picture), ("b.jpg", encoded(lesion(seed=5))))
+    send(shown, ("copy of a.jpg", picture))
+    assert {row["name"] for row in shown.overview.rows} == {"a.jpg", "b.jpg"}
+    assert "a.jpg" in shown.record.answer
+
+
+def test_one_lesion_is_removed_and_brought_back(shown):
+    send(shown, *[(f"{i}.jpg", encoded(lesion(seed=i))) for i in range(3)])
+    rows = shown.overview.rows
+    shown.overview._handle_custom_msg({"remove": rows[0]["number"]}, [])
+    assert [row["name"] for row in shown.overview.rows] == [row["name"] for row in rows[1:]]
+    assert shown.opened == rows[1]["number"]
+    assert is_shown(shown.undo)
+    assert shown.undo.description == "Undo: 1 image removed"
+    shown.undo.click()
+    assert shown.overview.rows == rows
+    assert not is_shown(shown.undo)
+    for message in ({"remove": 99}, {"remove": None}, {}, [], None):  # no page sends these
+        shown.overview._handle_custom_msg(message, [])
+    assert shown.overview.rows == rows
+
+
+def test_what_was_removed_can_be_brought_back_for_a_while_and_is_then_gone(
+    shown, picture, monkeypatch
+):
+    send(shown, ("lesion.jpg", picture), ("broken.jpg", b"no image"))
+    monkeypatch.setattr(page, "UNDO_SECONDS", 3600)
+    shown.clear.click()
+    assert not is_shown(shown.result)
+    shown.undo.click()
+    assert shown.opinion(shown.opened).reading.name == "lesion.jpg"
+    assert [refusal.name for refusal in shown.refusals] == ["broken.jpg"]
+    gone = weakref.ref(shown.readings[shown.opened])
+    monkeypatch.setattr(page, "UNDO_SECONDS", 0.01)
+    shown.clear.click()
+    deadline = time.monotonic() + 10
+    while is_shown(shown.undo) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    gc.collect()
+    assert gone() is None
+    shown.undo.click()  # a page that has not heard yet
+    assert shown.readings == {}
 
 
 def test_a_lesion_of_the_table_is_opened(shown):
@@ -354,7 +423,7 @@ def test_doubts_stand_in_the_table(shown):
     doubts = {row["name"]: row["doubt"] for row in shown.overview.rows}
     verdicts = {row["name"]: row["verdict"] for row in shown.overview.rows}
     assert "unlike the training images" in doubts["house.jpg"]
-    assert verdicts["house.jpg"] == ""
+    assert verdicts["house.jpg"] == "no answer"
     assert "small" in doubts["tiny.jpg"]
 
 
@@ -363,7 +432,7 @@ def ask_for_an_example(shown):
 
 
 def revealed(text):
-    return re.findall(r"Confirmed diagnosis: <strong>(.*?)</strong>", text)
+    return re.findall(r"Confirmed diagnosis of this example:\s*<strong>(.*?)</strong>", text)
 
 
 def test_the_examples_come_in_turn_each_with_its_confirmed_diagnosis(shown):
@@ -383,14 +452,18 @@ def test_the_confirmed_diagnosis_is_shown_whatever_the_answer(familiar):
     ]
     assert {each.prediction.diagnosis for each in told} == probabilities.keys()
     for each in (*told, changed(example, unfamiliarity=0.9)):
-        assert revealed(answer.answer_html(each)) == ["melanoma"]
+        said = answer.answer_html(each)
+        assert revealed(said) == ["melanoma"]
+        right = not each.prediction.unfamiliar and each.prediction.diagnosis == "MEL"
+        assert ("the model is right" in said) == right
+        assert ("the model is wrong" in said) == (not right and not each.prediction.unfamiliar)
     assert revealed(answer.answer_html(familiar)) == []
 
 
 def test_only_an_example_has_a_confirmed_diagnosis_in_the_table(shown, picture):
     send(shown, ("lesion.jpg", picture))
     ask_for_an_example(shown)
-    rows = csv.DictReader(io.StringIO(shown.table.text.removeprefix("\ufeff")))
+    rows = table_of(shown)
     first = examples.read()[0]
     assert {row["file"]: row["confirmed diagnosis"] for row in rows} == {
         "lesion.jpg": "",
@@ -401,7 +474,7 @@ def test_only_an_example_has_a_confirmed_diagnosis_in_the_table(shown, picture):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("text.jpg", b"only text", "cannot be read as a picture"),
+        ("text.jpg", b"only text", "cannot be read as an image"),
         ("cut.jpg", encoded(lesion())[:5000], "damaged or incomplete"),
         ("empty.jpg", b"", "empty"),
         ("large.jpg", bytes(60_000_000), "60 MB"),
@@ -508,16 +581,16 @@ def test_a_bundle_that_cannot_be_loaded_is_said_on_the_page(tmp_path, monkeypatc
 
 def test_another_bundle_by_its_folder(monkeypatch):
     monkeypatch.setenv(bundle.BUNDLE_VARIABLE, str(bundle.MEASURED_BUNDLE))
-    footer = page.build().children[-1].value
+    footer = page.build().children[-2].value
     assert bundle.read(bundle.MEASURED_BUNDLE).name in footer
-    assert "weights are for non-commercial use only; the code is under the MIT licence." in footer
+    assert "for non-commercial use only; the code is under the MIT licence." in footer
 
 
 def test_the_evidence_holds_a_heatmap_for_each_diagnosis(familiar):
     record = Record(familiar)
     side = record.side
     heat = np.frombuffer(record.heat, np.uint8).reshape(-1, side, side)
-    assert len(heat) == len(record.names) == 7
+    assert len(heat) == len(record.names) == len(familiar.prediction.probabilities)
     for sent, heatmap in zip(heat, familiar.prediction.heatmaps.values(), strict=True):
         small = cv2.resize(heatmap, (side, side), interpolation=cv2.INTER_AREA)
         assert np.abs(sent / 255 - small).max() < 0.01
@@ -546,7 +619,7 @@ def test_a_picture_of_another_kind_has_no_outline(familiar):
     strange = replace(familiar.prediction, unfamiliarity=0.9)
     told = replace(familiar.reading, prediction=strange)
     assert told.outlines == []
-    assert "of an unknown kind" in answer.measures_html(told)
+    assert "unlike the training images" in answer.measures_html(told)
 
 
 def test_what_is_kept_of_a_file_has_no_metadata(classifier):
@@ -560,34 +633,46 @@ def test_what_is_kept_of_a_file_has_no_metadata(classifier):
 def test_the_report_says_what_answered_and_asks_no_host(classifier):
     text = report.template(classifier.description)
     said = words(text)
-    assert "Model ham10000_lite0 (trained at" in said
+    assert f"Model {bundle.DEFAULT_BUNDLE.name} (trained at" in said
     assert "program 0.2.0" in said
     assert "Not a medical device" in said
     assert "default-src 'none'" in text
     assert not re.search(r"(src|href)=|<script", text)
 
 
-def test_the_table_as_csv(shown, picture):
-    send(shown, ("=1+1.jpg", picture), ("house, old.jpg", encoded(photograph())))
-    text = shown.table.text
-    assert text.startswith("\ufeff")
-    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+def table_of(shown):
+    """The rows that the page saves, by their columns."""
+    columns, *rows = shown.table.rows
+    assert len(set(columns)) == len(columns)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def test_the_table_says_what_the_page_says(shown, picture):
+    files = ("=1+1.jpg", picture), ("house, old.jpg", encoded(photograph())), ("a.txt", b"text")
+    send(shown, *files)
+    *rows, refused = table_of(shown)
     assert {row["file"] for row in rows} == {"'=1+1.jpg", "house, old.jpg"}
     for row, number in zip(rows, (each["number"] for each in shown.overview.rows), strict=True):
         told = shown.opinion(number)
         if told.prediction.unfamiliar:
-            assert row["diagnosis"] == row["malignant or precursor"] == row["threshold"] == ""
-            assert "unlike" in row["warnings"]
+            assert row["diagnosis"] == row["malignancy"] == row["threshold"] == ""
+            assert "unlike" in row["reasons for doubt"]
         else:
             assert row["diagnosis"] == told.prediction.diagnosis
-            malignancy = float(row["malignant or precursor"])
-            assert malignancy == pytest.approx(told.verdict.malignancy, abs=1e-6)
-            assert float(row["threshold"]) == pytest.approx(told.verdict.threshold, abs=1e-6)
-            assert row["prior"] == priors.CLINIC
+            assert row["malignancy"] == pytest.approx(told.verdict.malignancy, abs=1e-6)
+            assert row["threshold"] == pytest.approx(told.verdict.threshold, abs=1e-6)
+            assert row["sensitivity aimed at"] == 0.95
+        assert row["prior"] == priors.CLINIC
         assert row["verdict"] == told.verdict.words
-        assert sum(float(row[code]) for code in told.prediction.probabilities) == pytest.approx(
-            1, abs=1e-3
-        )
+        assert row["refused because"] == ""
+        chances = [row[code] for code in told.prediction.probabilities]
+        assert sum(chances) == pytest.approx(1, abs=1e-3)
+    assert (refused["file"], refused["verdict"]) == ("a.txt", "")
+    assert refused["refused because"].startswith("This file cannot be read")
+    for row in (*rows, refused):
+        assert row["model"].startswith(f"Model {bundle.DEFAULT_BUNDLE.name} (trained at")
+        age = datetime.now().astimezone() - datetime.fromisoformat(row["read at"])
+        assert timedelta(seconds=-1) < age < timedelta(minutes=5)
 
 
 class Stream:
@@ -604,7 +689,7 @@ class Stream:
         monkeypatch.setattr(self.upload, "send", lambda sent: self.more.append(sent.get("more")))
 
     def chunk(self, content, offset, size, **values):
-        message = {"name": "a", "size": size, "offset": offset, "batch": 1, "number": 1}
+        message = {"name": "a", "size": size, "offset": offset, "batch": 1, "number": 1, "left": 2}
         self.upload._handle_custom_msg({**message, **values}, [memoryview(content)])
 
 
@@ -617,7 +702,7 @@ def test_chunks_become_the_file(stream):
     content = bytes(range(256)) * 10
     for offset in range(0, len(content), 1000):
         stream.chunk(content[offset : offset + 1000], offset, len(content))
-    assert stream.received == [("a", content, True)]
+    assert stream.received == [("a", content, True, 2)]
     assert stream.more == [True, True, False]
 
 
@@ -643,7 +728,7 @@ def test_a_file_that_does_not_arrive_whole_is_refused_and_the_next_is_taken(stre
         stream.chunk(*chunk)
     assert upload.INCOMPLETE in stream.refused[-1]
     stream.chunk(b"whole", 0, 5, batch=2)
-    assert stream.received == [("a", b"whole", True)]
+    assert stream.received == [("a", b"whole", True, 2)]
 
 
 def test_what_is_on_its_way_is_forgotten_and_what_comes_later_is_taken(stream):
@@ -653,19 +738,19 @@ def test_what_is_on_its_way_is_forgotten_and_what_comes_later_is_taken(stream):
     stream.chunk(b"next", 0, 4)
     assert stream.received == stream.refused == []
     stream.chunk(b"whole", 0, 5, batch=2)
-    assert stream.received == [("a", b"whole", True)]
+    assert stream.received == [("a", b"whole", True, 2)]
 
 
 def test_only_the_first_of_a_batch_begins_anew(stream):
     for batch in (1, 1, 2):
         stream.chunk(b"whole", 0, 5, batch=batch)
-    assert [first for *_, first in stream.received] == [True, False, True]
+    assert [first for *_, first, _left in stream.received] == [True, False, True]
 
 
 def test_a_new_file_replaces_one_that_broke_off(stream):
     stream.chunk(b"abc", 0, 9)
     stream.chunk(b"whole", 0, 5)
-    assert stream.received == [("a", b"whole", True)]
+    assert stream.received == [("a", b"whole", True, 2)]
     assert stream.refused == []
 
 

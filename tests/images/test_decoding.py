@@ -96,8 +96,8 @@ def test_truncated_files_are_refused(scene, kind, share):
     ("data", "words"),
     [
         (b"", "empty"),
-        (b"this is text, not a JPEG", "cannot be read as a picture"),
-        (b"GIF89a" + bytes(100), "cannot be read as a picture"),
+        (b"this is text, not a JPEG", "cannot be read as an image"),
+        (b"GIF89a" + bytes(100), "cannot be read as an image"),
         (b"\xff\xd8\xff" + bytes(60_000_000), "60 MB"),
     ],
 )
@@ -132,5 +132,5 @@ def test_size_is_read_from_the_header_alone(tmp_path):
     (tmp_path / "cut.jpg").write_bytes(encoded(lesion(120, 80))[:700])
     assert decoding.read_size(tmp_path / "cut.jpg") == (120, 80)
     (tmp_path / "text.jpg").write_text("no image")
-    with pytest.raises(ImageError, match="cannot be read as a picture"):
+    with pytest.raises(ImageError, match="cannot be read as an image"):
         decoding.read_size(tmp_path / "text.jpg")

@@ -42,8 +42,8 @@ def test_prediction(classifier, picture):
 def test_printed_prediction_can_be_read(classifier, picture):
     text = str(classifier.predict(picture))
     assert "probability" in text
-    assert "malignant or a precursor (MEL, BCC, AKIEC)" in text
-    assert "prior clinic: MEL 11 %" in text
+    assert "malignant or precancerous (MEL, BCC, AKIEC)" in text
+    assert "prior clinic: MEL 11%" in text
     assert all(code in text for code in CODES)
     assert "not a medical device" in text
 
@@ -130,7 +130,7 @@ def test_predict_many_goes_on_after_a_bad_image(classifier, picture, tmp_path):
     good, text, absent, nul, last = classifier.predict_many(iter(images))
     assert good.probabilities == classifier.predict(picture).probabilities
     assert last.diagnosis in CODES
-    assert "cannot be read as a picture" in text.error
+    assert "cannot be read as an image" in text.error
     assert "cannot be opened" in absent.error
     assert "cannot be opened" in nul.error
     assert text.probabilities == {}

@@ -224,7 +224,7 @@ def test_bare_skin_holds_no_lesion():
 def test_the_diagnosis_is_in_the_set_and_the_printed_answer(classifier, picture):
     found = classifier.predict(picture)
     assert found.diagnosis == found.prediction_set[0]
-    assert f"one of: {', '.join(found.prediction_set)}" in str(found)
+    assert f"nine in ten lesions: {', '.join(found.prediction_set)}" in str(found)
 
 
 def test_the_set_and_unfamiliarity_do_not_depend_on_the_prior(classifier, picture):

@@ -167,7 +167,7 @@ def test_a_bad_picture_is_a_row(local, archive, tmp_path):
     errors = scoring.read(str(tmp_path / "scores")).set_index("address")["error"].dropna()
     names = {address.rpartition("/")[2]: text for address, text in errors.items()}
     assert set(names) - {"gone.jpg"} == {*bad, "huge.jpg"}
-    assert "cannot be read as a picture" in names["text.jpg"]
+    assert "cannot be read as an image" in names["text.jpg"]
     assert "damaged or incomplete" in names["cut.jpg"]
     assert "at most 50 MB" in names["huge.jpg"]
     assert len(scoring.read(str(tmp_path / "scores"))) >= 5 + len(names)

@@ -149,7 +149,7 @@ def test_a_broken_image_is_named(ham10000, tmp_path):
         image.write_bytes(image.read_bytes()[:1000])
     done = tiny.train(f"--data={broken}", f"--output={tmp_path / 'run'}", "--epochs=1")
     assert done.returncode != 0
-    assert ".jpg cannot be used: The picture is damaged" in done.stderr
+    assert ".jpg cannot be used: The image is damaged" in done.stderr
 
 
 def test_an_unfinished_run_of_other_versions_is_refused(ham10000, tiny_run, tmp_path):
