@@ -45,8 +45,8 @@ ISIC_2019 = (
         "mel",
         True,
         "#D55E00",
-        "A cancer of the pigment cells that can spread early; found early it is usually cured "
-        "by cutting it out.",
+        "A cancer of the pigment cells that can spread early; found early, surgery usually cures "
+        "it.",
     ),
     Diagnosis(
         "NV",
@@ -81,7 +81,7 @@ ISIC_2019 = (
         "bkl",
         False,
         "#009E73",
-        "A harmless change of the outermost skin: seborrhoeic keratosis, solar lentigo or "
+        "A harmless change of the outer skin: seborrhoeic keratosis, solar lentigo or "
         "lichen-planus-like keratosis.",
     ),
     Diagnosis(
@@ -107,8 +107,7 @@ ISIC_2019 = (
         None,
         True,
         "#882255",
-        "A cancer of the cells that make up the outermost skin; it grows into the depth and can "
-        "spread.",
+        "A cancer of the outer skin; it grows into the depth and can spread.",
     ),
 )
 ISIC_2018 = ISIC_2019[:7]

@@ -6,17 +6,19 @@ import math
 from skin_cancer.app.reading import Opinion, Reading, terms
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.model.bundle import Description
-from skin_cancer.model.classifier import DISCLAIMER, STRANGE, Prediction, Verdict
+from skin_cancer.model.classifier import DISCLAIMER, STRANGE, Prediction
 from skin_cancer.model.classifier import percent as plain_percent
 from skin_cancer.model.uncertainty import UNFAMILIAR
 
 UNUSUAL = UNFAMILIAR / 2
 UNKNOWN = "No answer: unlike the training images"
+LIKELY = 0.10  # the least probability of a diagnosis that is named whatever the prediction set
 WHAT_TO_DO = (
     "Check that this is a dermatoscopic image of one lesion, in focus and in the centre square; if "
-    "not, take it again. If it is, this model cannot judge it: rely on examination alone."
+    "not, take it again. If it is, this model cannot judge it. That does not mean harmless."
 )
 CAUTION = "Not a medical device. No result excludes cancer."
+SIGNS = {True: "▲", False: "▽", None: ""}
 RISK = "probability that it is malignant or precancerous"
 TICKS = (0, 0.05, 0.25, 0.5, 1)  # of the scale
 ARCHIVE = "https://api.isic-archive.com/images/"
@@ -41,11 +43,11 @@ def answer_html(opinion: Opinion) -> str:
 
 
 def _no_answer():
-    return f"<h2>{UNKNOWN}</h2><p>{WHAT_TO_DO}</p>"
+    return f'<div class="sc-verdict sc-none"><h2>{UNKNOWN}</h2><p>{WHAT_TO_DO}</p></div>'
 
 
 def _answer(opinion):
-    return verdict_html(opinion.verdict) + _differential(opinion.prediction)
+    return verdict_html(opinion) + _differential(opinion.prediction)
 
 
 def headline(opinion: Opinion) -> str:
@@ -57,11 +59,15 @@ def headline(opinion: Opinion) -> str:
 
 
 def named(prediction: Prediction) -> tuple[str, ...]:
-    """Return the ISIC codes that an answer names: the most probable, then its prediction set.
+    """Return the ISIC codes that an answer names, the most probable first.
 
-    The sets do not depend on the prior, the most probable diagnosis does: it may be in none.
+    They are those of its prediction set and, since that does not depend on the prior, those that
+    are most probable or not improbable under it.
     """
-    return tuple(dict.fromkeys((prediction.diagnosis, *prediction.prediction_set)))
+    chances = prediction.probabilities
+    likely = {code for code, chance in chances.items() if chance >= LIKELY}
+    codes = {prediction.diagnosis, *prediction.prediction_set} | likely
+    return tuple(sorted(codes, key=lambda code: -chances[code]))
 
 
 def differential(prediction: Prediction) -> dict[str, list[str]]:
@@ -86,25 +92,41 @@ def conclusion(prediction: Prediction) -> str:
 def _differential(prediction):
     groups = differential(prediction).items()
     rows = "".join(
-        f"<dt>{words}</dt><dd>{html.escape(_named(codes))}</dd>" for words, codes in groups
+        f"<dt>{words}</dt><dd>{', '.join(_chance(prediction, code) for code in codes)}</dd>"
+        for words, codes in groups
     )
     meaning = html.escape(BY_CODE[prediction.diagnosis].meaning)
-    return f'<dl class="sc-differential">{rows}</dl><p class="sc-small">{meaning}</p>'
+    told = f'</dd><dd class="sc-small sc-meaning">{meaning}</dd>'
+    return f'<dl class="sc-differential">{rows.replace("</dd>", told, 1)}</dl>'
 
 
-def verdict_html(verdict: Verdict) -> str:
+def _chance(prediction, code):
+    name, chance = html.escape(BY_CODE[code].name), prediction.probabilities[code]
+    return f"{name} <span>{percent(chance)}</span>"
+
+
+def verdict_html(opinion: Opinion) -> str:
     """Return the verdict, the number and both on a scale as HTML."""
-    kind, sign = {True: ("above", "▲"), False: ("below", "▽"), None: ("none", "")}[
-        verdict.suspicious
-    ]
+    verdict = opinion.verdict
     number, threshold = map(html.escape, verdict.percents)
-    aim = f"Threshold {threshold}, set for {percent(verdict.sensitivity)} sensitivity."
-    return f"""<div class="sc-verdict sc-{kind}">
-  <h2><span aria-hidden="true">{sign}</span> {_capital(verdict.words)}</h2>
+    aim = percent(verdict.sensitivity)
+    told = f"""<p class="sc-small">Threshold {threshold}, set so that {aim} of malignant lesions lie
+  above it ({aim} sensitivity).</p>"""
+    return f"""<div class="sc-verdict sc-{_kind(opinion)}">
+  <h2><span aria-hidden="true">{SIGNS[verdict.suspicious]}</span> {_capital(verdict.words)}</h2>
   <p><strong>{number}</strong> {RISK}</p>
   {_scale(verdict)}
-  {f'<p class="sc-small">{aim}</p>' if threshold else ""}
+  {told if threshold else ""}
 </div>"""
+
+
+def _kind(opinion):
+    """Return the look of a verdict: reassuring only where nothing speaks against it."""
+    if opinion.verdict.suspicious:
+        return "above"
+    prediction = opinion.prediction
+    doubtful = prediction.warnings or "Cannot be excluded" in differential(prediction)
+    return "none" if doubtful or opinion.verdict.suspicious is None else "below"
 
 
 def _scale(verdict):
@@ -223,7 +245,7 @@ def _about(opinion):
         "Weights": f"The model's weights are {html.escape(opinion.terms)}.",
     }
     items = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in parts.items() if words)
-    return f"""<details class="sc-about"><summary>What these numbers mean</summary>
+    return f"""<details class="sc-about"><summary>About this answer</summary>
   <dl>{items}</dl></details>"""
 
 

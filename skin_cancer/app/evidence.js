@@ -7,10 +7,10 @@ const SHEET = `<div class="sc-view" tabindex="0" role="group">
 const EVIDENCE = `
 <h3>Evidence in the image</h3>
 <div class="sc-pair">
-  <figure data-plain>${SHEET}<figcaption>The square that was read</figcaption></figure>
+  <figure data-plain>${SHEET}<figcaption>Analysed square</figcaption></figure>
   <figure data-heat>${SHEET}<figcaption></figcaption></figure>
 </div>
-<div class="sc-scale"><span>weak</span><div></div><span>strongest in this image</span></div>
+<div class="sc-scale"><span>weak</span><div></div><span>strongest</span></div>
 <div class="sc-controls">
   <label><span>Evidence for</span><select></select></label>
   <label><span>Heatmap</span><input type="range" data-opacity aria-label="Heatmap" min="0" max="100" step="5" value="60"><output></output></label>
@@ -86,7 +86,7 @@ function evidence(el, palette) {
   canvas.setAttribute("role", "img");
   find("[data-plain] .sc-view").setAttribute("aria-label", "Image; arrow keys move it when zoomed");
   find("[data-heat] .sc-view").setAttribute("aria-label", "Heatmap; arrow keys move it when zoomed");
-  find("[data-plain] img").alt = "The square of your image that was read";
+  find("[data-plain] img").alt = "The square of your image that was analysed";
   pan(views);
 
   const choose = () => {
@@ -119,7 +119,7 @@ function evidence(el, palette) {
     record.get("names").forEach((name, i) => (choice.options[i].label = `${name}, ${words[i]}`));
     if (chosen) return;
     el.classList.toggle("sc-alone", !record.get("named").length);
-    choice.selectedIndex = record.get("named")[0] ?? 0;
+    choice.selectedIndex = record.get("evident");
     choose();
   };
   const empty = () => {

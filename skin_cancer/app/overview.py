@@ -7,11 +7,10 @@ import anywidget
 import traitlets
 from ipywidgets import widget_serialization
 
+from skin_cancer.app.answer import SIGNS
 from skin_cancer.app.reading import Opinion
 from skin_cancer.app.result import Result
 from skin_cancer.diagnoses import BY_CODE
-
-SIGNS = {True: "▲", False: "▽", None: ""}
 
 
 class Overview(anywidget.AnyWidget):
@@ -38,8 +37,8 @@ class Overview(anywidget.AnyWidget):
         self.on_msg(self._asked)
 
     def _asked(self, _widget, message, _buffers):
-        number = message.get("remove") if isinstance(message, dict) else None
-        if any(row["number"] == number for row in self.rows):
+        asked = message.get("remove") if isinstance(message, dict) else None
+        for number in [row["number"] for row in self.rows if row["number"] == asked]:
             self._remove(number)
 
 

@@ -349,6 +349,6 @@ def _style():
 _INTRODUCTION = """
 <header>
   <h1>Skin lesion classifier</h1>
-  <p>Reads dermatoscopic images of one lesion each: JPEG, PNG, BMP, TIFF or WebP, up to 50 MB. The
-  model sees the centre square.</p>
+  <p>For dermatoscopic images, one lesion per image: JPEG, PNG, BMP, TIFF or WebP, up to 50 MB. Only
+  the centre square is analysed.</p>
 </header>"""

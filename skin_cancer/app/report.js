@@ -37,7 +37,7 @@ function figure(address, caption, outlines) {
 
 async function figures(record, palette) {
   const outlines = record.get("outlines");
-  const drawn = [figure(await dataUrl(jpeg(record)), "The square that was read", outlines)];
+  const drawn = [figure(await dataUrl(jpeg(record)), "Analysed square", outlines)];
   for (const at of record.get("named")) {
     const caption = `Evidence for ${record.get("names")[at]}`;
     drawn.push(figure(await overlay(record, at, palette), caption, outlines));

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from skin_cancer.app.answer import CAUTION, named
+from skin_cancer.app.answer import CAUTION
 from skin_cancer.app.reading import Opinion, Refusal
 from skin_cancer.model.bundle import Description
 from skin_cancer.model.classifier import DISCLAIMER
@@ -87,7 +87,7 @@ def _row(opinion, description):
         verdict.sensitivity if compared else "",
         prediction.prior_name,
         "" if strange else prediction.diagnosis,
-        "" if strange else " ".join(named(prediction)),
+        "" if strange else " ".join(prediction.prediction_set),
         "" if unfamiliarity is None else round(unfamiliarity, 4),
         " ".join(prediction.warnings),
         reading.confirmed or "",

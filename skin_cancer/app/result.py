@@ -29,6 +29,8 @@ class Record(Widget):
         probabilities: of the diagnoses, in words.
         named: the places of the diagnoses that the answer names, the most probable first; empty
             for an image that is unlike the training images.
+        evident: the place of the diagnosis whose evidence is shown first: the most probable
+            malignant one above the threshold, otherwise the most probable one.
 
     Args:
         opinion: what is said of the lesion.
@@ -44,6 +46,7 @@ class Record(Widget):
     answer = traitlets.Unicode().tag(sync=True)
     probabilities: traitlets.List[str] = traitlets.List().tag(sync=True)
     named: traitlets.List[int] = traitlets.List().tag(sync=True)
+    evident = traitlets.Int().tag(sync=True)
 
     def __init__(self, opinion: Opinion):
         super().__init__(**_lasting(opinion.reading), **_changing(opinion))
@@ -79,7 +82,15 @@ def _changing(opinion: Opinion) -> dict:
         "answer": answer_html(opinion),
         "probabilities": [percent(chance) for chance in prediction.probabilities.values()],
         "named": [places.index(code) for code in codes],
+        "evident": places.index(_evident(opinion)),
     }
+
+
+def _evident(opinion):
+    chances = opinion.prediction.probabilities
+    if not opinion.verdict.suspicious:
+        return opinion.prediction.diagnosis
+    return max((code for code in chances if BY_CODE[code].malignant), key=chances.__getitem__)
 
 
 def palette() -> np.ndarray:
