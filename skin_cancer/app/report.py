@@ -34,11 +34,13 @@ def template(description: Description) -> str:
 <style>{STYLE}</style>
 </head>
 <body class="sc-page sc-report">
+<main>
 <h1>Skin lesion report</h1>
 {{{{patient}}}}
 <p><strong>{CAUTION}</strong> {html.escape(DISCLAIMER)}</p>
 <p class="sc-small">{{{{time}}}}. {html.escape(version(description))}.</p>
-<main>{{{{lesions}}}}</main>
+{{{{lesions}}}}
+</main>
 </body>
 </html>
 """
