@@ -12,7 +12,7 @@ from skin_cancer.model.uncertainty import UNFAMILIAR
 
 UNUSUAL = UNFAMILIAR / 2
 UNKNOWN = "No answer: unlike the training images"
-LIKELY = 0.10  # the least probability of a diagnosis that is named whatever the prediction set
+LIKELY = 0.05  # the least probability of a diagnosis that is named whatever the prediction set
 WHAT_TO_DO = (
     "Check that this is a dermatoscopic image of one lesion, in focus and in the centre square; if "
     "not, take it again. If it is, this model cannot judge it. That does not mean harmless."
@@ -65,7 +65,7 @@ def named(prediction: Prediction) -> tuple[str, ...]:
     are most probable or not improbable under it.
     """
     chances = prediction.probabilities
-    likely = {code for code, chance in chances.items() if chance >= LIKELY}
+    likely = {code for code, chance in chances.items() if round(chance, 2) >= LIKELY}
     codes = {prediction.diagnosis, *prediction.prediction_set} | likely
     return tuple(sorted(codes, key=lambda code: -chances[code]))
 
