@@ -125,8 +125,9 @@ def _kind(opinion):
     if opinion.verdict.suspicious:
         return "above"
     prediction = opinion.prediction
-    doubtful = prediction.warnings or "Cannot be excluded" in differential(prediction)
-    return "none" if doubtful or opinion.verdict.suspicious is None else "below"
+    doubtful = prediction.warnings or (prediction.unfamiliarity or 0) > UNUSUAL
+    feared = "Cannot be excluded" in differential(prediction)
+    return "none" if doubtful or feared or opinion.verdict.suspicious is None else "below"
 
 
 def _scale(verdict):

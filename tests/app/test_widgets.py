@@ -291,21 +291,21 @@ def test_the_verdict_in_words_and_on_a_scale(familiar, suspicious):
 
 
 @pytest.mark.parametrize(
-    ("suspicious", "codes", "quality", "look"),
+    ("suspicious", "codes", "doubt", "look"),
     [
         (True, ("NV",), {}, "above"),
         (False, ("NV", "BKL"), {}, "below"),
         (False, ("NV", "MEL"), {}, "none"),
-        (False, ("NV",), {"blurred": "The image is blurred."}, "none"),
+        (False, ("NV",), {"quality": {"blurred": "The image is blurred."}}, "none"),
+        (False, ("NV",), {"unfamiliarity": 0.4}, "none"),
         (None, ("NV",), {}, "none"),
     ],
 )
 def test_a_verdict_looks_reassuring_only_where_nothing_speaks_against_it(
-    familiar, suspicious, codes, quality, look
+    familiar, suspicious, codes, doubt, look
 ):
     probabilities = dict.fromkeys(familiar.prediction.probabilities, 0.01) | {"NV": 0.9}
-    changes = {"probabilities": probabilities, "prediction_set": codes, "quality": quality}
-    told = changed(familiar, **changes)
+    told = changed(familiar, probabilities=probabilities, prediction_set=codes, **doubt)
     told = replace(told, verdict=replace(told.verdict, suspicious=suspicious))
     assert f'class="sc-verdict sc-{look}"' in answer.answer_html(told)
 
