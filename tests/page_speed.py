@@ -1,4 +1,4 @@
-"""Measure what a visitor waits for, in Chromium on this machine: python tests/page_speed.py."""
+"""Measure what a visitor waits for and takes, in Chromium: python tests/page_speed.py."""
 
 import statistics
 import tempfile
@@ -41,15 +41,18 @@ SHOWN = """async ([content, name]) => {
 
 
 def main():
-    usable, shown = [], []
+    usable, shown, memory = [], [], []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         server = Server(Path(folder))
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         for visit in range(VISITS):
-            time.sleep(3)  # until the kernel of the visit before is gone
+            kernel = server.waiting()
+            time.sleep(3)  # until it is ready
             tab = browser.new_context(viewport=WIDE).new_page()
             tab.goto(server.address, wait_until="commit")
             usable.append(tab.evaluate(USABLE))
+            time.sleep(1)  # until the network is warm
+            memory.append(kernel.memory_full_info().uss / 1e6)
             for number in range(PICTURES):
                 picture = encoded(lesion(seed=number))
                 shown.append(tab.evaluate(SHOWN, [list(picture), f"{visit}-{number}.jpg"]))
@@ -64,11 +67,12 @@ def main():
     )
     later = [each for i, each in enumerate(shown) if i % PICTURES]
     _say("the same, every later one", later)
+    _say("memory of a visitor's kernel alone, network warm", memory, "MB")
 
 
-def _say(what, milliseconds):
-    middle, last = statistics.median(milliseconds), sorted(milliseconds)[-1]
-    print(f"{what}: median {middle:.0f} ms, longest {last:.0f} ms")
+def _say(what, values, unit="ms"):
+    middle, last = statistics.median(values), max(values)
+    print(f"{what}: median {middle:.0f} {unit}, largest {last:.0f} {unit}")
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ class Reading:
         name: the file's name, as the visitor's device gave it, or the id of an example.
         prediction: under the default prior.
         square: the part that was read, and the lesion found in it.
-        shown: uint8 RGB (side, side, 3), side at most 768, that part in finer pixels; nothing else
-            of the file is kept.
+        picture: that part as a JPEG of at most 768 pixels a side, without any metadata; nothing
+            else of the file is kept.
+        thumbnail: the same, as a small JPEG.
         digest: of the file's bytes, by which the same file is known again.
         time: when it was read, in ISO 8601 with the offset from UTC.
         confirmed: ISIC code of an example's confirmed diagnosis, None for a visitor's image.
@@ -45,7 +46,8 @@ class Reading:
     name: str
     prediction: Prediction
     square: Square
-    shown: np.ndarray
+    picture: bytes
+    thumbnail: bytes
     digest: str
     time: str
     confirmed: str | None = None
@@ -62,21 +64,12 @@ class Reading:
         image = decoding.decode(content)
         size = min(SHOWN_SIZE, *image.shape[:2])
         shown = squares.centre_square(image, size)
+        drawn = jpeg(shown), jpeg(squares.centre_square(shown, THUMBNAIL_SIZE))
         told = classifier.examine(image)
-        reading = cls(name, *told, shown, digest(content), now(), confirmed)
-        for part in ("picture", "thumbnail", "outlines", "measures", "colours"):
+        reading = cls(name, *told, *drawn, digest(content), now(), confirmed)
+        for part in ("outlines", "measures", "colours"):
             getattr(reading, part)  # what fails does so before the reading is among the others
         return reading
-
-    @functools.cached_property
-    def picture(self) -> bytes:
-        """The part shown, as a JPEG without any metadata."""
-        return jpeg(self.shown)
-
-    @functools.cached_property
-    def thumbnail(self) -> bytes:
-        """The part shown, as a small JPEG."""
-        return jpeg(squares.centre_square(self.shown, THUMBNAIL_SIZE))
 
     @functools.cached_property
     def outlines(self) -> list[list[list[float]]]:

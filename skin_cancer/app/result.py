@@ -1,5 +1,7 @@
 """What the page shows of one lesion, and keeps of each in the browser."""
 
+import dataclasses
+
 import anywidget
 import cv2
 import numpy as np
@@ -59,7 +61,7 @@ class Record(Widget):
 
 
 def _lasting(reading: Reading) -> dict:
-    prediction = reading.prediction
+    prediction = dataclasses.replace(reading.prediction)  # whose heatmaps are not kept
     heatmaps = [
         (255 * cv2.resize(heatmap, (SIDE, SIDE), interpolation=cv2.INTER_AREA)).astype(np.uint8)
         for heatmap in prediction.heatmaps.values()
