@@ -18,6 +18,7 @@ WHAT_TO_DO = (
     "not, take it again. If it is, this model cannot judge it. That does not mean harmless."
 )
 CAUTION = "Not a medical device. No result excludes cancer."
+CLOSE, CLOSENESS = "close to the threshold", 1.5  # in odds
 SIGNS = {True: "▲", False: "▽", None: ""}
 RISK = "probability that it is malignant or precancerous"
 TICKS = (0, 0.05, 0.25, 0.5, 1)  # of the scale
@@ -47,7 +48,7 @@ def _no_answer():
 
 
 def _answer(opinion):
-    return verdict_html(opinion) + _differential(opinion.prediction)
+    return verdict_html(opinion) + _differential(opinion)
 
 
 def headline(opinion: Opinion) -> str:
@@ -74,13 +75,16 @@ def differential(prediction: Prediction) -> dict[str, list[str]]:
     """Return the diagnoses that an answer names, under the words by which it names them.
 
     Returns:
-        `Most likely`, and where there are any `Cannot be excluded`, which are malignant or
-        precancerous, and `Also possible`, which are benign: ISIC codes, the most probable first.
+        `Most likely`, more than one in a tie, and where there are any `Cannot be excluded`, which
+        are malignant or precancerous, and `Also possible`, which are benign: ISIC codes, the most
+        probable first.
     """
-    first, *others = named(prediction)
+    codes, chances = named(prediction), prediction.probabilities
+    first = [code for code in codes if percent(chances[code]) == percent(chances[codes[0]])]
+    others = [code for code in codes if code not in first]
     feared = [code for code in others if BY_CODE[code].malignant]
     harmless = [code for code in others if code not in feared]
-    groups = {"Most likely": [first], "Cannot be excluded": feared, "Also possible": harmless}
+    groups = {"Most likely": first, "Cannot be excluded": feared, "Also possible": harmless}
     return {words: codes for words, codes in groups.items() if codes}
 
 
@@ -89,14 +93,17 @@ def conclusion(prediction: Prediction) -> str:
     return ". ".join(f"{words}: {_named(c)}" for words, c in differential(prediction).items())
 
 
-def _differential(prediction):
+def _differential(opinion):
+    prediction = opinion.prediction
     groups = differential(prediction).items()
     rows = "".join(
         f"<dt>{words}</dt><dd>{', '.join(_chance(prediction, code) for code in codes)}</dd>"
         for words, codes in groups
     )
-    meaning = html.escape(BY_CODE[prediction.diagnosis].meaning)
-    told = f'</dd><dd class="sc-small sc-meaning">{meaning}</dd>'
+    first = BY_CODE[prediction.diagnosis]
+    told = "</dd>"
+    if first.malignant or not opinion.verdict.suspicious:  # "harmless" is no word beside suspicious
+        told += f'<dd class="sc-small sc-meaning">{html.escape(first.meaning)}</dd>'
     return f'<dl class="sc-differential">{rows.replace("</dd>", told, 1)}</dl>'
 
 
@@ -115,6 +122,7 @@ def verdict_html(opinion: Opinion) -> str:
     return f"""<div class="sc-verdict sc-{_kind(opinion)}">
   <h2><span aria-hidden="true">{SIGNS[verdict.suspicious]}</span> {_capital(verdict.words)}</h2>
   <p><strong>{number}</strong> {RISK}</p>
+  {_reserved(opinion)}
   {_scale(verdict)}
   {told if threshold else ""}
 </div>"""
@@ -124,10 +132,37 @@ def _kind(opinion):
     """Return the look of a verdict: reassuring only where nothing speaks against it."""
     if opinion.verdict.suspicious:
         return "above"
+    return "none" if opinion.verdict.suspicious is None or _reservations(opinion) else "below"
+
+
+def _reserved(opinion):
+    suspicious, reasons = opinion.verdict.suspicious, _reservations(opinion)
+    if suspicious:
+        return "<p>Suspicious, but close to the threshold.</p>" if CLOSE in reasons else ""
+    if suspicious is None or not reasons:
+        return ""
+    return f"<p>Not an all-clear: {html.escape(', '.join(reasons))}.</p>"
+
+
+def _reservations(opinion):
+    """Return why a verdict below the threshold does not reassure, in words."""
     prediction = opinion.prediction
-    doubtful = prediction.warnings or (prediction.unfamiliarity or 0) > UNUSUAL
-    feared = "Cannot be excluded" in differential(prediction)
-    return "none" if doubtful or feared or opinion.verdict.suspicious is None else "below"
+    feared = [code for code in named(prediction) if BY_CODE[code].malignant]
+    reasons = [CLOSE] if _is_close(opinion.verdict) else []
+    if feared:
+        reasons.append(f"{_named(feared)} cannot be excluded")
+    if (prediction.unfamiliarity or 0) > UNUSUAL:
+        reasons.append("the image is somewhat unlike the training images")
+    if prediction.warnings:
+        reasons.append("there are reasons for doubt")
+    return reasons
+
+
+def _is_close(verdict):
+    if verdict.threshold is None:
+        return False
+    odds = [share / max(1 - share, 1e-9) for share in (verdict.malignancy, verdict.threshold)]
+    return max(odds) < CLOSENESS * min(odds)
 
 
 def _scale(verdict):

@@ -10,7 +10,7 @@ const EVIDENCE = `
   <figure data-plain>${SHEET}<figcaption>Analysed square</figcaption></figure>
   <figure data-heat>${SHEET}<figcaption></figcaption></figure>
 </div>
-<div class="sc-scale"><span>weak</span><div></div><span>strongest</span></div>
+<div class="sc-scale"><span>weak</span><div></div><span>strongest in this image</span></div>
 <div class="sc-controls">
   <label><span>Evidence for</span><select></select></label>
   <label><span>Heatmap</span><input type="range" data-opacity aria-label="Heatmap" min="0" max="100" step="5" value="60"><output></output></label>

@@ -291,23 +291,59 @@ def test_the_verdict_in_words_and_on_a_scale(familiar, suspicious):
 
 
 @pytest.mark.parametrize(
-    ("suspicious", "codes", "doubt", "look"),
+    ("suspicious", "codes", "doubt", "look", "reason"),
     [
-        (True, ("NV",), {}, "above"),
-        (False, ("NV", "BKL"), {}, "below"),
-        (False, ("NV", "MEL"), {}, "none"),
-        (False, ("NV",), {"quality": {"blurred": "The image is blurred."}}, "none"),
-        (False, ("NV",), {"unfamiliarity": 0.4}, "none"),
-        (None, ("NV",), {}, "none"),
+        (True, ("NV",), {}, "above", ""),
+        (False, ("NV", "BKL"), {}, "below", ""),
+        (False, ("NV", "MEL"), {}, "none", "melanoma cannot be excluded"),
+        (
+            False,
+            ("NV",),
+            {"quality": {"dark": "It is dark."}},
+            "none",
+            "there are reasons for doubt",
+        ),
+        (False, ("NV",), {"unfamiliarity": 0.4}, "none", "the image is somewhat unlike"),
+        (None, ("NV",), {}, "none", ""),
     ],
 )
 def test_a_verdict_looks_reassuring_only_where_nothing_speaks_against_it(
-    familiar, suspicious, codes, doubt, look
+    familiar, suspicious, codes, doubt, look, reason
 ):
     probabilities = dict.fromkeys(familiar.prediction.probabilities, 0.01) | {"NV": 0.9}
     told = changed(familiar, probabilities=probabilities, prediction_set=codes, **doubt)
     told = replace(told, verdict=replace(told.verdict, suspicious=suspicious))
-    assert f'class="sc-verdict sc-{look}"' in answer.answer_html(told)
+    content = answer.answer_html(told)
+    assert f'class="sc-verdict sc-{look}"' in content
+    assert ("Not an all-clear" in content) == bool(reason)
+    assert reason in words(content)
+    harmless = BY_CODE["NV"].meaning in words(content)
+    assert harmless == (not suspicious)
+
+
+@pytest.mark.parametrize(
+    ("malignancy", "suspicious", "said"),
+    [
+        (0.07, True, "Suspicious, but close to the threshold."),
+        (0.05, False, "Not an all-clear: close to the threshold."),
+        (0.2, True, ""),
+        (0.02, False, ""),
+    ],
+)
+def test_a_number_close_to_the_threshold_is_called_so(familiar, malignancy, suspicious, said):
+    verdict = Verdict(suspicious, malignancy, 0.06, 0.95, "")
+    told = changed(familiar, prediction_set=("NV",), probabilities={"NV": 0.98, "BCC": 0.02})
+    content = words(answer.verdict_html(replace(told, verdict=replace(verdict, words="x"))))
+    assert ("close to the threshold" in content) == bool(said)
+    assert said in content
+
+
+def test_a_tie_is_shown_as_one(familiar):
+    chances = dict.fromkeys(familiar.prediction.probabilities, 0.01)
+    told = changed(familiar, probabilities={**chances, "BKL": 0.323, "NV": 0.318, "MEL": 0.2})
+    assert answer.conclusion(told.prediction).startswith(
+        "Most likely: benign keratosis and melanocytic nevus. Cannot be excluded: melanoma"
+    )
 
 
 def test_above_the_threshold_the_evidence_is_first_that_for_what_is_feared_most(familiar):
