@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 PAGE := $(wildcard skin_cancer/voila/share/jupyter/voila/templates/skin_cancer/*)
 DONE := $(patsubst locks/%.txt,$(VENV)/%.done,$(filter-out locks/environment.txt,$(wildcard locks/*.txt)))
 PARALLEL := --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+# JupyterLab and pip write to a home; where there is none that can be written, this one stands in.
+export HOME := $(shell test -w "$$HOME" && printf %s "$$HOME" || printf %s "$(CURDIR)/runs/home")
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help app lab notebooks outputs recipe test slow stress lint lock clean

@@ -20,6 +20,8 @@ The shipped model answers for any image; here for a drawing of a melanoma, in pl
     ['MEL', 'MEL']
 """
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skin_cancer.errors import (
@@ -48,6 +50,19 @@ __all__ = [
     "SkinCancerError",
     "TrainingError",
 ]
+
+# Jupyter and Dask do not start where neither HOME nor an account names a home.
+NO_HOME = "/nonexistent"  # as accounts without one have it
+
+
+def _name_a_home():
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = NO_HOME
+
+
+_name_a_home()
 
 
 def __getattr__(name: str) -> object:

@@ -182,8 +182,8 @@ class Visitor:
         offset, more = 0, True
         while more:
             chunk = content[offset : offset + CHUNK]
-            description = {"name": name, "size": len(content), "offset": offset, "batch": batch}
-            more = self.ask(description, chunk)
+            description = {"name": name, "size": len(content), "offset": offset}
+            more = self.ask({**description, "batch": batch, "left": 0}, chunk)
             offset += len(chunk)
         return self.said("status")
 

@@ -105,7 +105,7 @@ def main() -> None:
         sys.exit(str(error))
     os.environ[bundle.BUNDLE_VARIABLE] = str(folder)
     sockets = _open(options.ip, options.port)
-    with tempfile.TemporaryDirectory(prefix="skin_cancer_", ignore_cleanup_errors=True) as written:
+    with _temporary_folder() as written:
         _prepare(written)
         server = PageServer.instance(
             ip=options.ip,
@@ -161,6 +161,17 @@ def _open(ip, port):
             f"PORT={AUTO} for any that is free."
         )
     sys.exit(f"The page cannot be served at {ip}, port {port}: {reason}.")
+
+
+def _temporary_folder():
+    """Make the folder that is written to; where none can be made, say so and end the program."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="skin_cancer_", ignore_cleanup_errors=True)
+    except OSError as error:
+        sys.exit(
+            f"The page needs a temporary folder: {error.strerror}. Make room there, or name a "
+            "folder that can be written: make app TMPDIR=FOLDER."
+        )
 
 
 def _prepare(folder):

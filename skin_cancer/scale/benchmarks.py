@@ -350,10 +350,10 @@ def page(
         _copy_page(Path(folder), tensorflow)
         command = [Path(sys.executable).with_name("voila"), "app.ipynb", "--no-browser"]
         command += [f"--port={port}", f"--VoilaConfiguration.preheat_kernel={waiting}"]
-        with open(Path(folder) / "log", "w") as log:
+        with open(Path(folder) / "log", "w", encoding="utf-8") as log:
             server = psutil.Popen(command, cwd=folder, stdout=log, stderr=log)
         try:
-            _wait_until(lambda: "is running at" in (Path(folder) / "log").read_text())
+            _wait_until(lambda: b"is running at" in (Path(folder) / "log").read_bytes())
             yield f"http://localhost:{port}/", lambda: _kernels(server)
         finally:
             for process in [server, *server.children(recursive=True)]:
@@ -363,9 +363,9 @@ def page(
 
 def _copy_page(folder, tensorflow):
     shutil.copy(ROOT / "voila.json", folder)
-    page = json.loads((ROOT / "app.ipynb").read_text())
+    page = json.loads((ROOT / "app.ipynb").read_text(encoding="utf-8"))
     page["cells"][0]["source"][:0] = ["import tensorflow\n"] * tensorflow
-    (folder / "app.ipynb").write_text(json.dumps(page))
+    (folder / "app.ipynb").write_text(json.dumps(page), encoding="utf-8")
 
 
 def _kernels(server):

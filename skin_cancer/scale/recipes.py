@@ -186,7 +186,7 @@ def _run_in_order(trainings, planned, jobs):
 
 def _train(place, arguments, jobs):
     """Run a training's command in a process of its own."""
-    with _log(place).open("w") as log:
+    with _log(place).open("w", encoding="utf-8") as log:
         subprocess.run(
             [sys.executable, *arguments[1:]],
             env={**os.environ, **runs.shared_cores(jobs)},

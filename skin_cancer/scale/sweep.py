@@ -145,7 +145,7 @@ def results(notebook: str | Path, grid: dict[str, list], folder: str | Path = "r
 def _execute(run, task):
     """Execute a notebook in a run's folder, on a worker."""
     notebook, parameters = task
-    (run / PARAMETERS).write_text(json.dumps(parameters, indent=1))
+    (run / PARAMETERS).write_text(json.dumps(parameters, indent=1), encoding="utf-8")
     papermill.execute_notebook(
         notebook,
         run / notebook.name,
@@ -158,14 +158,14 @@ def _execute(run, task):
 
 def _metrics(run):
     path = run / METRICS
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
 def _seconds(executed):
     """Return how long papermill took, or None if it was interrupted."""
     with suppress(OSError, ValueError):
-        return json.loads(executed.read_text())["metadata"]["papermill"]["duration"]
+        return json.loads(executed.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
 
 
 def draw(table: pd.DataFrame, swept: list[str], metrics: list[str]) -> Figure:

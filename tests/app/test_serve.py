@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,15 @@ PREDICTION_LINE = r"[\d :,-]{23} INFO skin_cancer\.model\.classifier, process \d
 HOMES = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 JUPYTER = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
 
+# For each Python as it starts.
+NO_ACCOUNT = """
+import pwd
+
+def getpwuid(uid):
+    raise KeyError(uid)
+
+pwd.getpwuid = getpwuid
+"""
 BUSY = """
 import contextlib, sys, time
 from skin_cancer.app import serve
@@ -143,6 +153,38 @@ def test_a_home_that_cannot_be_written_is_left_alone(tmp_path, picture):
         visitor.ask({"event": "ready"})
         assert visitor.send_file("lesion.jpg", picture).startswith("lesion.jpg: ")
         assert re.fullmatch(ADDRESS_LINE + PREDICTION_LINE, server.log.read_text())
+
+
+def test_without_a_home_or_an_account_that_names_one_the_page_answers(tmp_path, picture):
+    """As a service or a container's user has it: no HOME, and an id that no account has."""
+    (tmp_path / "sitecustomize.py").write_text(NO_ACCOUNT)
+    places = filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])
+    nobody = {"PYTHONPATH": os.pathsep.join(places), "LC_ALL": "C"}
+    with (
+        Server(tmp_path, before=["env", "--unset=HOME"], **nobody) as server,
+        Visitor(server) as visitor,
+    ):
+        visitor.ask({"event": "ready"})
+        assert visitor.send_file("lesion.jpg", picture).startswith("lesion.jpg: ")
+        assert re.fullmatch(ADDRESS_LINE + PREDICTION_LINE, server.log.read_text())
+
+
+def test_no_place_for_temporary_files_is_said_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    done = call("app.serve", "--port=auto")
+    assert done.returncode == 1
+    assert done.stderr.startswith("The page needs a temporary folder: No such file or directory. ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_make_takes_another_home_only_where_it_cannot_be_written(tmp_path):
+    show = ["make", '--eval=home:; @printf %s "$$HOME"', "home"]
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    for home, taken in ((tmp_path, tmp_path), (closed, ROOT / "runs" / "home")):
+        environment = {**os.environ, "HOME": str(home)}
+        found = subprocess.check_output([*UNPRIVILEGED, *show], cwd=ROOT, env=environment)
+        assert found.decode() == str(taken)
 
 
 def test_nothing_is_written_but_to_the_temporary_folder(tmp_path, picture):
