@@ -7,42 +7,45 @@ has grown.
 
 import ctypes
 import hashlib
-import itertools
+import io
 import json
+import os
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
 import dask
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from dask.distributed import Client, LocalCluster, as_completed
-from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import get_protocol
 from tqdm.auto import tqdm
 
-from skin_cancer import priors
-from skin_cancer.errors import ArchiveError, ClusterError
-from skin_cancer.images.decoding import MAX_BYTES
+from skin_cancer import folders, priors
+from skin_cancer.errors import ArchiveError, ClusterError, ImageError
+from skin_cancer.images import decoding
 from skin_cancer.model import bundle
 from skin_cancer.model.classifier import SENSITIVITY, Classifier
+from skin_cancer.scale import archive
+from skin_cancer.scale.archive import list_pictures
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-TABLES = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
-COLUMN = "path"
-MANIFEST, SETTINGS = "manifest.parquet", "settings.json"
-SCHEMA = 2  # of the shards
+__all__ = ["cluster", "list_pictures", "read", "score"]
+
+# Of files that say by their name that they are images.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+    *(".avif", ".jp2", ".j2k", ".heic", ".heif", ".jxl", ".dcm"),
+)
+NOT_AN_IMAGE = "not an image"
+MANIFEST, SETTINGS, SHARDS = "manifest.parquet", "settings.json", "scores"
+SCHEMA = 3  # of the shards
 FETCHED = 16  # pictures in memory at once
-PAUSES = (1, 4)  # seconds before what could not be fetched is tried again
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 NO_PROFILE = {"distributed.worker.profile.enabled": False}  # it grows without end
 _worker = threading.local()
@@ -80,70 +83,9 @@ def cluster(scheduler: str = "", workers: int | None = None, **options: Any) -> 
         yield client
 
 
-def list_pictures(source: str) -> list[str]:
-    """List the pictures of an archive.
-
-    Args:
-        source: a folder, with the folders in it; a pattern such as `scans/*/*.jpg`; one picture; or
-            a table (.csv, .parquet) whose column `path` names pictures, relative ones from the
-            table's own folder. Each on a disk or at an address that fsspec knows (`s3://`, `gs://`,
-            `https://`).
-
-    Returns:
-        Their addresses, sorted, each once.
-
-    Raises:
-        ArchiveError: there is no such source, or no picture in it.
-    """
-    try:
-        found = _listed(source)
-    except (OSError, ValueError, ImportError) as error:
-        raise ArchiveError(
-            f"{source} cannot be listed: {error}. For s3:// and gs://: make .venv/cloud.done."
-        ) from error
-    if not found:
-        raise ArchiveError(f"There are no pictures in {source} ({', '.join(SUFFIXES)}).")
-    return sorted(set(found))
-
-
-def _listed(source):
-    files, path = fsspec.url_to_fs(source)
-    if PurePosixPath(path).suffix.lower() in TABLES:
-        return _tabled(source, files, path)
-    if fsspec.core.has_magic(path):
-        found = [name for name in files.glob(path) if files.isfile(name)]
-    elif files.isfile(path) and path.lower().endswith(SUFFIXES):
-        found = [path]
-    elif not files.isdir(path):
-        raise FileNotFoundError("no such folder or picture")
-    else:
-        found = [name for name in files.find(path) if name.lower().endswith(SUFFIXES)]
-    return [_address(files, name) for name in found]
-
-
-def _tabled(source, files, path):
-    """Return the addresses in a table's column."""
-    with files.open(path, "rb") as file:
-        table = TABLES[PurePosixPath(path).suffix.lower()](file)
-    if COLUMN not in table:
-        raise ValueError(f"the table has no column {COLUMN!r}")
-    folder = source.rpartition("/")[0]
-    names = table[COLUMN].dropna().astype(str)
-    return [_address(*fsspec.url_to_fs(_joined(folder, name))) for name in names]
-
-
-def _joined(folder, name):
-    whole = "://" in name or name.startswith("/") or not folder
-    return name if whole else f"{folder}/{name}"
-
-
-def _address(files, path):
-    return path if isinstance(files, LocalFileSystem) else files.unstrip_protocol(path)
-
-
 def score(
-    source: str,
-    output: str,
+    source: str | Path,
+    output: str | Path,
     client: Client,
     folder: str | Path | None = None,
     graph: str | None = None,
@@ -157,6 +99,7 @@ def score(
     Args:
         source: as for `list_pictures`.
         output: folder or address to write to; the workers must reach it, and the source, as well.
+            `pandas.read_parquet` reads the folder `scores` in it.
         client: of a Dask cluster.
         folder: of the bundle; the shipped one if None.
         graph: `float` or `int8`; the bundle's default if None.
@@ -167,24 +110,47 @@ def score(
 
     Raises:
         ArchiveError: there are no pictures; `output` holds scores of another source, with other
-            settings or of another schema; or shards could not be finished, in which case the
-            others are.
+            settings or of another schema, cannot be written, or is written to by another run; or
+            shards could not be finished, in which case the others are.
         BundleError: the bundle cannot be loaded.
         ValueError: it has no such prior, or no threshold for that sensitivity.
     """
-    folder = folder and str(Path(folder).resolve())
+    folder, output = folder and str(Path(folder).resolve()), os.fspath(output)
     settings = _settings(folder, graph, views, prior, sensitivity)
-    files, place = fsspec.url_to_fs(output)
-    files.makedirs(place, exist_ok=True)
-    _keep_settings(files, place, {"schema": SCHEMA, "source": source, **settings})
-    manifest = _manifest(files, place, list_pictures(source), shard_size)
-    there = set(files.glob(f"{place}/shard-*.parquet"))
+    kept = {"schema": SCHEMA, "source": archive.address_of(source), **settings}
+    pictures = list_pictures(source, output)
+    files, place = archive.place(output)
+    arguments = {"folder": folder, "settings": settings}
+    arguments["output"] = output if archive.is_remote(output) else place
+    with ExitStack() as alone:
+        with _said_if_it_cannot_be_written(output):
+            files.makedirs(f"{place}/{SHARDS}", exist_ok=True)
+            if not archive.is_remote(output):
+                alone.enter_context(folders.alone(place, ArchiveError))
+            _keep_settings(files, place, kept)
+            manifest = _manifest(files, place, pictures, shard_size)
+        _score_missing(client, manifest, _shards(files, place), arguments)
+
+
+@contextmanager
+def _said_if_it_cannot_be_written(output):
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveError(
+            f"{archive.address_of(output)} cannot be written: {archive.reason(error)}. Mend that "
+            "and run the same call again, or name another output folder."
+        ) from error
+
+
+def _score_missing(client, manifest, there, arguments):
+    """Let the workers score the shards of a manifest that are not there yet."""
+    done = {path.rpartition("/")[2] for path in there}
     sizes = manifest["shard"].value_counts().sort_index()
-    missing = [shard for shard in sizes.index if f"{place}/{_name(shard)}" not in there]
-    arguments = {"output": output, "folder": folder, "settings": settings}
+    missing = [shard for shard in sizes.index if _name(shard) not in done]
     futures = client.map(_score_shard, missing, retries=1, pure=False, **arguments)
-    failed, done = [], int(sizes.drop(missing).sum())
-    with tqdm(total=len(manifest), initial=done, unit="image") as bar:
+    failed, finished = [], int(sizes.drop(missing).sum())
+    with tqdm(total=len(manifest), initial=finished, unit="image") as bar:
         for future in as_completed(futures):
             if future.status == "finished":
                 bar.update(future.result())
@@ -220,7 +186,7 @@ def _model(description):
 def _keep_settings(files, place, settings):
     path = f"{place}/{SETTINGS}"
     if not files.exists(path):
-        _write(files, path, json.dumps(settings, indent=1).encode())
+        _write(files, place, SETTINGS, json.dumps(settings, indent=1).encode())
     held = json.loads(files.cat_file(path))
     _check_schema(place, held)
     other = [f"{k}={held.get(k)!r}" for k, value in settings.items() if held.get(k) != value]
@@ -246,40 +212,52 @@ def _manifest(files, place, pictures, shard_size):
     path = f"{place}/{MANIFEST}"
     known = pd.DataFrame({"address": pd.Series(dtype=str), "shard": pd.Series(dtype=np.int64)})
     if files.exists(path):
-        known = pq.read_table(path, filesystem=files).to_pandas()
+        known = _read_table(files, path).to_pandas()
     new = pd.Index(pictures).difference(known["address"])
     first = len(known) and known["shard"].max() + 1
     added = pd.DataFrame({"address": new, "shard": first + np.arange(len(new)) // shard_size})
     manifest = pd.concat([known, added], ignore_index=True)
     if len(new):
-        _write_table(files, path, pa.Table.from_pandas(manifest), row_group_size=shard_size)
+        table = pa.Table.from_pandas(manifest)
+        _write_table(files, place, MANIFEST, table, row_group_size=shard_size)
     return manifest
 
 
-def read(output: str) -> pd.DataFrame:
+def read(output: str | Path) -> pd.DataFrame:
     """Read the scores of an archive, one row a picture.
 
     Args:
         output: as given to `score`.
 
     Returns:
-        Columns `address`; `diagnosis`, the most probable ISIC code; `malignancy`, and one column
-        an ISIC code, probabilities in [0, 1] under the prior; `suspicious`, `threshold` and
-        `verdict`, those of `Prediction.verdict` and its words; `prediction_set`, codes;
-        `unfamiliarity` in [0, 1]; `quality`, names of `quality.WORDS`; `error`, why a picture could
-        not be scored; `model`, `graph`, `views`, `prior`, `sensitivity`.
+        Columns `address`, as `archive.address_of` gives it; `diagnosis`, the most probable ISIC
+        code; `malignancy`, and one column an ISIC code, probabilities in [0, 1] under the prior;
+        `suspicious`, `threshold` and `verdict`, those of `Prediction.verdict` and its words;
+        `prediction_set`, codes; `unfamiliarity` in [0, 1]; `quality`, names of `quality.WORDS`;
+        `error`, why a file could not be scored, which begins with `NOT_AN_IMAGE` if it is none;
+        `model`, `graph`, `views`, `prior`, `sensitivity`.
 
     Raises:
         ArchiveError: there are none, or they are of another schema.
     """
-    files, place = fsspec.url_to_fs(output)
+    files, place = archive.place(output)
     if files.exists(f"{place}/{SETTINGS}"):
         _check_schema(place, json.loads(files.cat_file(f"{place}/{SETTINGS}")))
-    shards = sorted(files.glob(f"{place}/shard-*.parquet"))
+    shards = _shards(files, place)
     if not shards:
-        raise ArchiveError(f"{output} holds no scores.")
-    tables = [pq.read_table(shard, filesystem=files) for shard in shards]
-    return pa.concat_tables(tables).to_pandas()
+        raise ArchiveError(f"{archive.address_of(output)} holds no scores.")
+    return pa.concat_tables([_read_table(files, shard) for shard in shards]).to_pandas()
+
+
+def _shards(files, place):
+    """Return the paths of the shards that are written."""
+    files.invalidate_cache()
+    return sorted(files.find(f"{place}/{SHARDS}"))
+
+
+def _read_table(files, path, **options):
+    with files.open(path, "rb") as file:  # whose name says nothing to Arrow
+        return pq.read_table(file, **options)
 
 
 def _name(shard):
@@ -289,16 +267,16 @@ def _name(shard):
 def _score_shard(shard, output, folder, settings):
     """Score and write one shard on a worker; return how many pictures it has."""
     classifier = _classifier(folder, settings)
-    files, place = fsspec.url_to_fs(output)
-    chosen = pq.read_table(f"{place}/{MANIFEST}", filesystem=files, filters=[("shard", "=", shard)])
+    files, place = archive.place(output)
+    chosen = _read_table(files, f"{place}/{MANIFEST}", filters=[("shard", "=", shard)])
     addresses = chosen["address"].to_pylist()
     rows = [
         _row(classifier, address, content, settings)
         for start in range(0, len(addresses), FETCHED)
-        for address, content in _fetched(addresses[start : start + FETCHED])
+        for address, content in archive.fetched(addresses[start : start + FETCHED])
     ]
     table = pa.Table.from_pylist(rows, _schema(classifier.description.diagnoses))
-    _write_table(files, f"{place}/{_name(shard)}", table)
+    _write_table(files, place, f"{SHARDS}/{_name(shard)}", table)
     return len(rows)
 
 
@@ -328,34 +306,6 @@ def _keep_memory():
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 25)
 
 
-def _fetched(addresses):
-    """Return each address with the bytes of its file, or with the error that kept them back."""
-    found = _fetched_once(addresses)
-    for pause in PAUSES:
-        missing = [address for address in addresses if _may_come(found[address])]
-        if not missing:
-            break
-        time.sleep(pause)
-        found |= _fetched_once(missing)
-    return found.items()
-
-
-def _may_come(content):
-    lasting = FileNotFoundError, PermissionError, IsADirectoryError
-    return isinstance(content, Exception) and not isinstance(content, lasting)
-
-
-def _fetched_once(addresses):
-    found: dict[str, bytes | Exception] = {}
-    for _, group in itertools.groupby(addresses, get_protocol):
-        names = list(group)
-        files, _ = fsspec.url_to_fs(names[0])
-        paths = [files._strip_protocol(name) for name in names]
-        contents = files.cat_ranges(paths, 0, MAX_BYTES + 1, on_error="return")
-        found |= dict(zip(names, contents, strict=True))
-    return found
-
-
 def _row(classifier, address, content, settings):
     row = {"address": address, **settings}
     try:
@@ -364,7 +314,9 @@ def _row(classifier, address, content, settings):
         found = classifier.predict(content, settings["views"], settings["prior"])
         verdict = found.verdict(settings["sensitivity"])
     except Exception as error:  # whatever one picture does, the others are scored
-        return row | {"error": str(error) or type(error).__name__}
+        known = not isinstance(error, ImageError) or _may_be_image(address, content)
+        words = archive.reason(error)
+        return row | {"error": words if known else f"{NOT_AN_IMAGE}: {words}"}
     return row | {
         "diagnosis": found.diagnosis,
         "malignancy": verdict.malignancy,
@@ -378,6 +330,17 @@ def _row(classifier, address, content, settings):
     }
 
 
+def _may_be_image(address, content):
+    """Whether a file says that it is an image, by its name or by how it begins."""
+    if address.lower().endswith(SUFFIXES):
+        return True
+    try:
+        decoding.read_size(io.BytesIO(content))
+    except ImageError:
+        return False
+    return True
+
+
 def _schema(codes):
     names = pa.list_(pa.string())
     kinds = {"address": pa.string(), "diagnosis": pa.string(), "malignancy": pa.float64()}
@@ -389,18 +352,18 @@ def _schema(codes):
     return pa.schema(list(kinds.items()))
 
 
-def _write_table(files, path, table, **options):
+def _write_table(files, place, name, table, **options):
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **options)
-    _write(files, path, sink.getvalue().to_pybytes())
+    _write(files, place, name, sink.getvalue().to_pybytes())
 
 
-def _write(files, path, content):
+def _write(files, place, name, content):
     """Write a file aside and rename it, so that it is whole whenever it is there."""
-    aside = f"{path}.{uuid.uuid4().hex}.part"
+    aside = f"{place}/{uuid.uuid4().hex}.part"
     try:
         files.pipe_file(aside, content)
-        files.mv(aside, path)
+        files.mv(aside, f"{place}/{name}")
     except BaseException:
         if files.exists(aside):
             files.rm_file(aside)

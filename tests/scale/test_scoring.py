@@ -1,21 +1,28 @@
 """An archive of pictures scored on a real Dask cluster: every picture has one row."""
 
+import csv
 import functools
 import http.server
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import fsspec
 import pandas as pd
 import pytest
+from conftest import UNPRIVILEGED
 from dask.distributed import Client, LocalCluster
 from pictures import encoded, lesion
 
 from skin_cancer import ArchiveError, Classifier, ClusterError
+from skin_cancer.scale import archive as archives
 from skin_cancer.scale import scoring
 
 SETTINGS = ["model", "graph", "views", "prior", "sensitivity"]
@@ -45,7 +52,6 @@ def archive(tmp_path):
     for number in range(5):
         place = folder / "deeper" if number % 2 else folder
         (place / f"lesion {number}.jpg").write_bytes(encoded(lesion(300, 225, seed=number)))
-    (folder / "notes.txt").write_text("not a picture")
     return folder
 
 
@@ -72,7 +78,7 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(local, larger, tmp_path):
     output = tmp_path / "disturbed"
 
     def kill_one(client):
-        while len(list(output.glob("shard-*"))) < 4:
+        while len(list(output.glob("scores/shard-*"))) < 4:
             time.sleep(0.05)
         os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
 
@@ -86,7 +92,7 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(local, larger, tmp_path):
     assert len(table) == table["address"].nunique() == 120
     assert table["error"].isna().all()
     same(table, scoring.read(str(tmp_path / "undisturbed")))
-    assert not list(output.glob("*.part"))
+    assert not list(output.rglob("*.part"))
 
 
 def test_rows_are_what_the_classifier_says(local, archive, tmp_path):
@@ -110,9 +116,10 @@ def test_rows_are_what_the_classifier_says(local, archive, tmp_path):
 def test_a_second_run_does_nothing_and_new_pictures_make_new_shards(local, archive, tmp_path):
     output = tmp_path / "scores"
     scoring.score(str(archive), str(output), local, shard_size=3)
-    before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
     scoring.score(str(archive), str(output), local, shard_size=3)
-    assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert set(output.rglob("*")) == set(before)
     (archive / "another.jpg").write_bytes(encoded(lesion(seed=9)))
     scoring.score(str(archive), str(output), local, shard_size=3)
     kept = {path: time for path, time in before.items() if path.name.startswith("shard")}
@@ -179,10 +186,10 @@ def test_what_could_not_be_written_is_said_and_done_by_the_next_run(
     output = tmp_path / "scores"
     write = scoring._write
 
-    def full(files, path, content):
-        if "shard-000001" in path:
+    def full(files, place, name, content):
+        if "shard-000001" in name:
             raise OSError(28, "No space left on device")
-        write(files, path, content)
+        write(files, place, name, content)
 
     with monkeypatch.context() as patched:
         patched.setattr(scoring, "_write", full)
@@ -195,10 +202,9 @@ def test_what_could_not_be_written_is_said_and_done_by_the_next_run(
 
 def test_a_write_that_is_cut_off_leaves_nothing(tmp_path):
     files = fsspec.filesystem("file")
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "file").touch()
+    (tmp_path / "taken").touch()
     with pytest.raises(OSError, match="taken"):
-        scoring._write(files, str(tmp_path / "nowhere" / "taken"), b"content")
+        scoring._write(files, str(tmp_path), "taken/name", b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
@@ -216,6 +222,7 @@ class Flaky(http.server.SimpleHTTPRequestHandler):
     """A server of a folder that refuses the first request for each picture."""
 
     def do_GET(self):
+        self.path = urlsplit(self.path).path  # of a proxy the whole address is asked
         if self.path.endswith(".jpg") and self.path not in self.server.asked:
             self.server.asked.add(self.path)
             self.send_error(503)
@@ -246,14 +253,19 @@ def test_from_a_web_server_that_refuses_at_first(local, address, archive, tmp_pa
     assert list(table["error"].dropna().index) == [f"{address}/missing.jpg"]
 
 
-def test_a_folder_of_a_web_server_is_listed(address):
-    names = {found.removeprefix(address) for found in scoring.list_pictures(f"{address}/")}
-    assert {"/lesion%200.jpg", "/deeper/lesion%201.jpg"} <= names
+def test_a_folder_of_a_web_server_is_listed(address, archive):
+    (archive / "@eaDir").mkdir()
+    (archive / "@eaDir" / "lesion 0.jpg").touch()
+    found = scoring.list_pictures(f"{address}/")
+    assert found == scoring.list_pictures(address)
+    names = [f"lesion%20{number}.jpg" for number in range(5)]
+    places = ["", "deeper/"]
+    assert found == sorted(f"{address}/{places[i % 2]}{name}" for i, name in enumerate(names))
 
 
 @pytest.mark.parametrize(
     ("source", "count"),
-    [("", 5), ("/*.jpg", 3), ("/**/*.jpg", 5), ("/lesion 0.jpg", 1), ("/table.parquet", 2)],
+    [("", 6), ("/*.jpg", 3), ("/**/*.jpg", 5), ("/lesion 0.jpg", 1), ("/table.parquet", 2)],
 )
 def test_each_kind_of_source(archive, source, count):
     paths = ["deeper/lesion 1.jpg", str(archive / "lesion 0.jpg"), None]
@@ -267,9 +279,9 @@ def test_each_kind_of_source(archive, source, count):
     ("source", "words"),
     [
         ("/nowhere", "no such folder"),
-        ("/notes.txt", "no such folder"),
-        ("/nowhere.csv", "cannot be listed"),
-        ("/other.csv", "no column 'path'"),
+        ("/lesion 9.jpg", "no such folder or file"),
+        ("/nowhere.csv", r"cannot be listed: No such file or directory\.$"),
+        ("/other.csv", r"no column 'path'\.$"),
         ("/empty", "no pictures in"),
         ("/*.webp", "no pictures in"),
     ],
@@ -297,3 +309,151 @@ def test_a_scheduler_that_is_not_there_is_said(monkeypatch):
 def test_a_folder_without_scores_is_said(tmp_path):
     with pytest.raises(ArchiveError, match="holds no scores"):
         scoring.read(str(tmp_path))
+
+
+# Names that a system allows and a program may take for something else.
+NAMES = [
+    *(b"IMG[1].jpg", b"a#1.jpg", b"a?b*.jpg", b"{a,b}.jpg", b"two\nlines.jpg", b"~a.jpg"),
+    *(b"x::y.jpg", b"file:a.jpg", b"100%25.jpg", b" blank .jpg", b"back\\slash.jpg"),
+    *("\u00e4.jpg".encode(), b"\xe4.jpg"),
+]
+
+
+@pytest.fixture
+def named(tmp_path):
+    """A folder with a name of that kind that holds a picture with each of them."""
+    folder = tmp_path / "scans [2024] #1"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / os.fsdecode(name)).write_bytes(encoded(lesion(96, 72)))
+    return folder
+
+
+def test_any_name_is_read_once_into_any_folder(inside, named, tmp_path):
+    output = tmp_path / os.fsdecode(b"out [1] :: \xe4") / "prior=clinic"
+    for _ in range(2):
+        scoring.score(str(named), str(output), inside)
+        table = scoring.read(output)
+        assert table["error"].isna().all()
+    found = [os.fsencode(archives.path_of(address)) for address in table["address"]]
+    assert sorted(found) == sorted(os.fsencode(named) + b"/" + name for name in NAMES)
+    assert [address for address in table["address"] if address.startswith("file:")] == [
+        f"file://{quote(str(named))}/%E4.jpg"
+    ]
+
+
+def test_pandas_reads_the_folder_of_scores(inside, archive, tmp_path):
+    output = tmp_path / "out [1] #\u00e4" / "prior=clinic"
+    scoring.score(archive, output, inside, shard_size=2)
+    table = scoring.read(output)
+    assert len(table) == 5
+    pd.testing.assert_frame_equal(pd.read_parquet(output / "scores"), table)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_a_source_and_stands_in_a_table(named, name, monkeypatch):
+    monkeypatch.chdir(named)
+    text = os.fsdecode(name)
+    (address,) = scoring.list_pictures(f"{named}/{text}")
+    assert os.fsencode(archives.path_of(address)) == os.fsencode(named) + b"/" + name
+    if not text.startswith("~"):  # the user's home
+        assert scoring.list_pictures(text) == scoring.list_pictures(f"./{text}") == [address]
+    with Path("names.csv").open("w", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows(
+            [["path"], [text], [f"./{text}"], [f"{named}/{text}"], [address]]
+        )
+    assert scoring.list_pictures("names.csv") == [address]
+
+
+def test_a_folder_of_any_name_may_have_a_pattern(named):
+    found = scoring.list_pictures(f"{named}/*a*.jpg")
+    assert len(found) == sum(b"a" in name for name in NAMES)
+
+
+def test_the_name_of_a_table_is_taken_as_it_stands_before_its_backslashes_are_turned(archive):
+    (archive / "lesion 0.jpg").rename(archive / "deeper\\lesion 1.jpg")
+    rows = "x;path\n1;deeper\\lesion 1.jpg\n2;deeper\\lesion 3.jpg\n"
+    (archive / "table.csv").write_text(rows)
+    names = ["deeper/lesion 3.jpg", "deeper\\lesion 1.jpg"]
+    assert scoring.list_pictures(archive / "table.csv") == [f"{archive}/{name}" for name in names]
+
+
+def test_words_of_a_table_are_names(archive):
+    for name in ("007", "NA", "nan"):
+        shutil.copy(archive / "lesion 0.jpg", archive / name)
+    (archive / "table.csv").write_text("path\n007\nNA\n\nnan\n")
+    found = scoring.list_pictures(archive / "table.csv")
+    assert found == [f"{archive}/{name}" for name in ("007", "NA", "nan")]
+
+
+def test_two_dots_after_a_link_lead_where_the_system_says(archive):
+    (archive / "link").symlink_to(archive / "deeper")
+    shutil.copy(archive / "lesion 0.jpg", archive / "deeper" / "0.jpg")
+    (archive / "table.csv").write_text("path\ndeeper/../lesion 0.jpg\nlink/../lesion 0.jpg\n")
+    assert scoring.list_pictures(archive / "table.csv") == [f"{archive}/lesion 0.jpg"]
+
+
+def test_what_systems_hide_or_add_is_passed_over_and_all_else_is_a_row(inside, archive):
+    hidden = ["__MACOSX/._a.jpg", "@eaDir/a.jpg/s.jpg", ".ipynb_checkpoints/a.jpg", "._a.jpg", ".a"]
+    shown = ["notes.txt", "Thumbs.db", "empty", "film.mp4", "a.jpg.bak"]
+    for name in hidden + shown:
+        (archive / name).parent.mkdir(exist_ok=True, parents=True)
+        (archive / name).write_bytes(b"no picture" if name != "empty" else b"")
+    shutil.copy(archive / "lesion 0.jpg", archive / "without an ending")
+    (archive / "gone.jpg").symlink_to(archive / "nowhere.jpg")
+    (archive / "again").symlink_to(archive)
+    os.mkfifo(archive / "pipe")
+    scoring.score(str(archive), str(archive / "scores of it"), inside)
+    scoring.score(f"{archive}/.", str(archive / "scores of it"), inside)
+    table = scoring.read(archive / "scores of it")
+    errors = {row.address.removeprefix(f"{archive}/"): row.error for row in table.itertuples()}
+    assert len(table) == len(errors) == 5 + len(shown) + 2
+    assert pd.isna(errors["without an ending"])
+    assert errors["gone.jpg"] == "No such file or directory"
+    assert all(errors[name].startswith("not an image: ") for name in shown)
+
+
+def test_a_folder_that_cannot_be_opened_is_a_row(archive):
+    (archive / "deeper").chmod(0o000)
+    code = "import sys; from skin_cancer.scale import archive, scoring; "
+    code += "print(*dict(archive.fetched(scoring.list_pictures(sys.argv[1]))).items(), sep='\\n')"
+    done = subprocess.check_output([*UNPRIVILEGED, sys.executable, "-c", code, archive], text=True)
+    (archive / "deeper").chmod(0o755)
+    assert f"('{archive}/deeper', PermissionError(13, 'Permission denied'))" in done
+    assert len(done.splitlines()) == 4
+
+
+def test_the_same_source_written_otherwise_goes_on(inside, archive, tmp_path, monkeypatch):
+    monkeypatch.chdir(archive.parent)
+    for source in (archive, f"{archive}/", "archive", "./archive/", f"{archive}/deeper/.."):
+        scoring.score(source, "scores", inside)
+    assert len(scoring.read(tmp_path / "scores")) == 5
+
+
+def test_an_output_that_cannot_be_written_is_said(inside, archive, tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(ArchiveError, match="taken cannot be written: Not a directory"):
+        scoring.score(archive, tmp_path / "taken", inside)
+
+
+def test_a_second_run_at_once_is_refused_and_loses_nothing(inside, archive, tmp_path):
+    code = "import sys; from skin_cancer import ArchiveError, folders\n"
+    code += "with folders.alone(sys.argv[1], ArchiveError): print('in', flush=True); input()"
+    (tmp_path / "scores").mkdir()
+    command = [sys.executable, "-c", code, tmp_path / "scores"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(ArchiveError, match=r"Another run is writing to .*scores\. Wait for it"):
+            scoring.score(archive, tmp_path / "scores", inside)
+        other.kill()  # a lock ends with its process
+    scoring.score(archive, tmp_path / "scores", inside)
+    assert len(scoring.read(tmp_path / "scores")) == 5
+
+
+def test_proxies_of_the_environment_are_used(address, monkeypatch):
+    """The server stands for a proxy: it is asked for a host that there is not."""
+    monkeypatch.setenv("http_proxy", address)
+    monkeypatch.setenv("no_proxy", "")
+    (content,) = dict(archives.fetched(["http://pictures.invalid/lesion%200.jpg"])).values()
+    assert content[:2] == b"\xff\xd8"

@@ -1,0 +1,36 @@
+"""A folder that results are written to: one run at a time."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from skin_cancer.errors import SkinCancerError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def alone(folder: str | Path, error: type[SkinCancerError]) -> Iterator[None]:
+    """Keep other runs out of a folder for as long.
+
+    The system ends that with the process, whatever ends it. Where the file system knows no locks,
+    nobody is kept out.
+
+    Args:
+        folder: is there, and can be written.
+        error: raised where another run is in the folder.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with (Path(folder) / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            raise error(
+                f"Another run is writing to {folder}. Wait for it, or name another output folder."
+            ) from taken
+        except OSError:
+            pass
+        yield
