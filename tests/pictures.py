@@ -61,10 +61,10 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + length + header + check + b"\0\0\0\0IDAT"
 
 
-def write_ham10000(folder, lesions=8):
+def write_ham10000(folder, lesions=8, codes=tuple(BY_HAM_CODE)):
     """Write a synthetic dataset in HAM10000's layout; every third lesion has two images."""
     rows = []
-    for number, dx in enumerate(dx for dx in BY_HAM_CODE for _ in range(lesions)):
+    for number, dx in enumerate(dx for dx in codes for _ in range(lesions)):
         for _ in range(2 if number % 3 == 0 else 1):
             image_id = f"ISIC_{len(rows):07d}"
             part = folder / f"HAM10000_images_part_{1 + len(rows) % 2}"

@@ -211,6 +211,13 @@ def test_data_without_masks_and_with_eight_diagnoses_is_explored(tmp_path, name)
     assert "no mask is known" in (tmp_path / "out.ipynb").read_text()
 
 
+def test_two_diagnoses_are_explored(tmp_path):
+    write_ham10000(tmp_path / "data", codes=("mel", "nv"))
+    (source,) = (path for path in NOTEBOOKS if path.stem.endswith("data_exploration"))
+    parameters = {"data": str(tmp_path / "data"), "images": 4, "features": str(tmp_path / "some")}
+    papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters, progress_bar=False)
+
+
 def test_two_archives_are_explored_and_their_overlap_is_found(tmp_path):
     """The two hold drawings of the same seeds: some of them must be found to be one lesion."""
     write_ham10000(tmp_path / "ham")

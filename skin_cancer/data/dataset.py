@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,16 @@ def read_image(path: str | Path, level: int = 0) -> np.ndarray:
         DatasetError: names the file and what is wrong with it.
     """
     try:
-        image = decoding.decode(Path(path).read_bytes())
-        return squares.level(image, level) if level else image
+        return _read_image(path, level)
     except (ImageError, OSError) as error:
         raise DatasetError(
             f"{path} cannot be used: {error} Replace it and run the same command again."
         ) from error
+
+
+def _read_image(path, level):
+    image = decoding.decode(Path(path).read_bytes())
+    return squares.level(image, level) if level else image
 
 
 def read_images(table: pd.DataFrame) -> Iterator[np.ndarray]:
@@ -163,6 +168,33 @@ def read_images(table: pd.DataFrame) -> Iterator[np.ndarray]:
     """
     for path, level in zip(table["path"], table["level"], strict=True):
         yield read_image(path, level)
+
+
+def check_images(table: pd.DataFrame) -> None:
+    """Read all images of a table, so that those that cannot be used are known before any work.
+
+    Args:
+        table: with the columns `path` and `level`, as `read` returns it.
+
+    Raises:
+        DatasetError: names each of them and what is wrong with it.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(_problem, table["path"], table["level"])
+        problems = [problem for problem in found if problem]
+    if problems:
+        raise DatasetError(
+            "\n".join([f"{len(problems)} of {len(table)} images cannot be used:", *problems])
+            + "\nReplace them and run the same command again."
+        )
+
+
+def _problem(path, level):
+    try:
+        _read_image(path, level)
+    except (ImageError, OSError) as error:
+        return f"{path}: {error}"
+    return None
 
 
 def read_pair(row: Any) -> tuple[np.ndarray, np.ndarray | None]:

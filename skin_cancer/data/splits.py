@@ -50,10 +50,8 @@ def split(
     >>> set(table.groupby("lesion_id")["fold"].nunique())
     {1}
     """
-    lesions = (
-        table.sort_values("image_id").drop_duplicates("lesion_id").set_index("lesion_id")
-    ).sort_index()
-    apart = lesions.index.isin(table["lesion_id"][table["apart"].notna()])
+    check(table)
+    lesions, apart = _lesions(table)
     fold = pd.Series(APART, index=lesions.index)
     for archive, part in lesions[~apart].groupby("archive"):
         share = HOLDOUT_SHARES.get(archive, HOLDOUT_SHARE)
@@ -64,13 +62,33 @@ def split(
     return table.assign(fold=lesion.map(fold).astype(int), group=lesion.map(group))
 
 
+def check(table: pd.DataFrame) -> None:
+    """Refuse a table that cannot be split.
+
+    Args:
+        table: as for `split`.
+
+    Raises:
+        DatasetError: names the diagnoses of an archive that have too few lesions.
+    """
+    lesions, apart = _lesions(table)
+    for _, part in lesions[~apart].groupby("archive"):
+        rare = part["diagnosis"].value_counts().loc[lambda counts: counts < FOLDS + 2]
+        if len(rare):
+            raise DatasetError(
+                f"Too few lesions to split: {rare.to_dict()}; each diagnosis needs {FOLDS + 2}."
+            )
+
+
+def _lesions(table):
+    """Return one row a lesion, and which of them no network may learn."""
+    lesions = table.sort_values("image_id").drop_duplicates("lesion_id").set_index("lesion_id")
+    lesions = lesions.sort_index()
+    return lesions, lesions.index.isin(table["lesion_id"][table["apart"].notna()])
+
+
 def _draw(lesions, share, seed):
     """Return holdout or fold of each lesion, from their diagnoses."""
-    rare = lesions.value_counts().loc[lambda counts: counts < FOLDS + 2]
-    if len(rare):
-        raise DatasetError(
-            f"Too few lesions to split: {rare.to_dict()}; each diagnosis needs {FOLDS + 2}."
-        )
     rest, _ = train_test_split(lesions, test_size=share, stratify=lesions, random_state=seed)
     rest = rest.sort_index()
     fold = pd.Series(HOLDOUT, index=lesions.index)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from skin_cancer.data import dataset, splits
-from skin_cancer.errors import TrainingError
+from skin_cancer.diagnoses import told_apart
+from skin_cancer.errors import DatasetError, TrainingError
 
 SIZE_STEP = 32
 CHECKPOINT, PREDICTIONS = "checkpoint.npz", "predictions.csv"
@@ -150,11 +151,26 @@ def read_divided(config: TrainingConfig) -> pd.DataFrame:
         As `dataset.split`.
 
     Raises:
-        DatasetError: as of `dataset.read`, `dataset.read_links` and `dataset.split`.
+        DatasetError: as of `dataset.read`, `dataset.read_links` and `dataset.split`; or a diagnosis
+            has no image.
     """
     table = dataset.read(dataset.data_folder(config.data), config.lesions == "images")
+    _check_diagnoses(table)
     links = splits.read_links(config.links, table) if config.links else ()
     return splits.split(table, links=links)
+
+
+def _check_diagnoses(table):
+    """Refuse images on which a network could be trained, but not measured."""
+    told = set().union(*map(told_apart, table["archive"].unique()))
+    shown = set(table["diagnosis"])
+    absent = [code for code in dataset.codes(table) if code in told - shown]
+    if absent:
+        raise DatasetError(
+            f"There is no image of {', '.join(absent)}, only of {', '.join(sorted(shown))}. A "
+            "network is trained and measured on images of every diagnosis: add a dataset that has "
+            "them."
+        )
 
 
 def read_as_divided(data: Path | str | list[Path], training: dict) -> pd.DataFrame:

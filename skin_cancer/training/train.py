@@ -13,10 +13,12 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
 
+from skin_cancer import folders
 from skin_cancer.data import dataset
 from skin_cancer.errors import SkinCancerError, TrainingError
 from skin_cancer.training import checkpoint, devices
@@ -44,29 +46,37 @@ def train(config: TrainingConfig) -> tuple[keras.Model, dict, pd.DataFrame]:
         images.
 
     Raises:
-        DatasetError: the dataset, or an image of it, cannot be used.
+        DatasetError: the dataset cannot be used, or images of it, each of which is named.
         TrainingError: the config cannot start, the devices cannot share its batches alike, the
-            folder holds another run, the disk is full, or the loss diverged.
+            folder holds another run or is written to by one, the disk is full, or the loss
+            diverged.
     """
-    _make_folder(Path(config.output))
+    with ExitStack() as alone:
+        _make_folder(Path(config.output), alone)
+        return _train_in_folder(config)
+
+
+def _make_folder(output, alone):
+    """Make the folder of a run, from which others are kept out for as long."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if devices.process()[0] == 0:
+            alone.enter_context(folders.alone(output, TrainingError))
+    except OSError as error:
+        raise TrainingError(f"The output folder {output} cannot be made: {error}.") from error
+
+
+def _train_in_folder(config):
     keras.utils.set_random_seed(config.seed)
     table = read_divided(config)
     training, validation = divide(table, config.recipe)
     training = training.reset_index(drop=True)
-    for _ in dataset.read_images(validation):
-        pass  # a broken one is named now, not at the end of an epoch
+    dataset.check_images(table)
     provenance = provenance_of(config, table, training)
     with devices.scope():
         network = compiled_network(config, training, provenance["kept"], dataset.codes(table))
         record = _train(network, config, training, validation, provenance)
     return network, record, training
-
-
-def _make_folder(output):
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"The output folder {output} cannot be made: {error}.") from error
 
 
 def _train(network, config, training, validation, provenance):

@@ -517,3 +517,13 @@ def test_controls_of_the_real_data(real_archives):
     assert (controls["diagnosis"] == "MEL").sum() == 10
     assert (controls["diagnosis"] != "MEL").sum() == 66
     assert (table["apart"] == NONE_OF_OURS).sum() == 87
+
+
+def test_too_few_lesions_are_said_without_a_split(ham10000):
+    table = dataset.read(ham10000)
+    splits.check(table)
+    first = table[table["diagnosis"] == "DF"].index[:1]
+    few = table[(table["diagnosis"] != "DF") | table.index.isin(first)]
+    for refuses in (splits.check, splits.split):
+        with pytest.raises(DatasetError, match=r"Too few lesions to split: \{'DF': 1\}"):
+            refuses(few)

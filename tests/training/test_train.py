@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import tiny
 from conftest import ROOT, call
-from pictures import write_isic2019
+from pictures import write_ham10000, write_isic2019
 from tiny import checkpoint
 
-from skin_cancer import Classifier, DatasetError, TrainingError, priors
+from skin_cancer import Classifier, TrainingError, folders, priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.evaluation import metrics
 from skin_cancer.model import bundle, bundle_writer
@@ -143,13 +143,33 @@ def test_a_run_on_other_data_is_refused(ham10000, tiny_run, tmp_path):
     assert "holds a run on other data" in done.stderr
 
 
-def test_a_broken_image_is_named(ham10000, tmp_path):
-    broken = shutil.copytree(ham10000, tmp_path / "broken")
-    for image in sorted(broken.glob("HAM10000_images_part_1/*.jpg"))[20:]:
-        image.write_bytes(image.read_bytes()[:1000])
-    done = tiny.train(f"--data={broken}", f"--output={tmp_path / 'run'}", "--epochs=1")
+def test_all_broken_images_are_named_before_the_first_epoch(ham10000, tmp_path):
+    data = shutil.copytree(ham10000, tmp_path / "data")
+    table = splits.split(dataset.read(data))
+    broken = [table.loc[table["fold"] == fold, "path"].iloc[-1] for fold in (splits.HOLDOUT, 0, 1)]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:1000])
+    done = tiny.train(f"--data={data}", f"--output={tmp_path / 'run'}", "--epochs=1", "--fold=0")
     assert done.returncode != 0
-    assert ".jpg cannot be used: The image is damaged" in done.stderr
+    assert f"3 of {len(table)} images cannot be used:\n" in done.stderr
+    assert all(f"\n{path}: The image is damaged" in done.stderr for path in broken)
+    assert "Epoch" not in done.stdout
+
+
+def test_diagnoses_that_lack_are_named_before_any_work(tmp_path):
+    write_ham10000(tmp_path / "data", codes=("mel", "nv"))
+    done = tiny.train(f"--data={tmp_path / 'data'}", f"--output={tmp_path / 'run'}", "--epochs=1")
+    assert done.returncode != 0
+    assert "There is no image of BCC, AKIEC, BKL, DF, VASC, only of MEL, NV. " in done.stderr
+
+
+def test_a_second_run_in_one_folder_is_refused(ham10000, tmp_path):
+    with folders.alone(tmp_path, TrainingError):
+        done = tiny.train(f"--data={ham10000}", f"--output={tmp_path}", "--epochs=1")
+    assert done.returncode != 0
+    assert done.stderr == (
+        f"Another run is writing to {tmp_path}. Wait for it, or name another output folder.\n"
+    )
 
 
 def test_an_unfinished_run_of_other_versions_is_refused(ham10000, tiny_run, tmp_path):
@@ -210,16 +230,6 @@ def test_a_model_is_not_measured_where_its_training_images_may_be(ham10000):
     done = call("evaluation.evaluate", f"--data={ham10000}")
     assert done.returncode != 0
     assert "not those that the model was trained with" in done.stderr
-
-
-def test_a_broken_validation_image_is_named_before_training(ham10000, tmp_path):
-    data = shutil.copytree(ham10000, tmp_path / "data")
-    table = splits.split(dataset.read(data))
-    path = table.loc[table["fold"] == 2, "path"].iloc[-1]
-    path.write_bytes(b"no picture")
-    config = TrainingConfig(data=str(data), output=str(tmp_path / "run"), fold=2)
-    with pytest.raises(DatasetError, match=path.name):
-        train.train(config)
 
 
 @pytest.mark.usefixtures("tiny_network")
