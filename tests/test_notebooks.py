@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 from click.testing import CliRunner
@@ -174,6 +175,8 @@ def test_an_archive_is_scored_by_papermill(tmp_path, picture):
     found = run("batch_classification", tmp_path / "out", source=str(archive), workers=1)
     metrics = json.loads((found / "metrics.json").read_text())
     assert (metrics["pictures"], metrics["refused"]) == (2, 1)
+    (refused,) = pd.read_parquet(found / "scores")["error"].dropna()
+    assert refused in (found / "07_batch_classification.ipynb").read_text()  # whole
 
 
 def test_two_runs_of_one_seed_give_the_same_weights(trained, tmp_path):

@@ -402,6 +402,31 @@ def distortions(table: pd.DataFrame) -> Figure:
     return _closed(figure)
 
 
+def beside_heatmaps(
+    images: Sequence[np.ndarray], maps: Sequence[np.ndarray], titles: Iterable[str], pairs: int = 3
+) -> Figure:
+    """Show images in a grid, each with a heatmap over it beside it.
+
+    Args:
+        images: RGB arrays, square.
+        maps: one heatmap in [0, 1] an image, of its size.
+        titles: one an image, of two lines.
+        pairs: images in a row.
+    """
+    rows, tile = -(-len(images) // pairs), WIDTH / pairs / 2
+    size = (WIDTH, rows * (tile + 0.5))
+    figure, axes = plt.subplots(rows, 2 * pairs, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, (image, heatmap, title) in enumerate(zip(images, maps, titles, strict=True)):
+        plain, covered = axes.flat[2 * i : 2 * i + 2]
+        plain.imshow(image)
+        plain.set_title(title, fontsize="small", parse_math=False)  # it may be any file's name
+        covered.imshow(image)
+        covered.imshow(heatmap, cmap=HEATMAP, vmin=0, vmax=1, alpha=0.25 + 0.6 * heatmap)
+    return _closed(figure)
+
+
 def heatmaps(
     image: np.ndarray, maps: dict[str, np.ndarray], mask: np.ndarray | None = None, columns: int = 5
 ) -> Figure:
@@ -540,5 +565,5 @@ def malignancies(table: pd.DataFrame, thresholds: dict[float, float]) -> Figure:
     axes.set(xlabel="probability of malignancy", ylabel="pictures", xlim=(0, 1))
     axes.set(yscale="symlog", ylim=(0, None))
     if thresholds:
-        axes.legend(title="threshold to find")
+        axes.legend(title="threshold to find", loc="upper left", bbox_to_anchor=(1, 1))
     return _closed(figure)

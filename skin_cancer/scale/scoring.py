@@ -28,14 +28,15 @@ from dask.distributed import Client, LocalCluster, as_completed
 from tqdm.auto import tqdm
 
 from skin_cancer import folders, priors
+from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import ArchiveError, ClusterError, ImageError
-from skin_cancer.images import decoding
+from skin_cancer.images import decoding, squares
 from skin_cancer.model import bundle
 from skin_cancer.model.classifier import SENSITIVITY, Classifier
 from skin_cancer.scale import archive
 from skin_cancer.scale.archive import list_pictures
 
-__all__ = ["cluster", "list_pictures", "read", "score"]
+__all__ = ["cluster", "list_pictures", "look_again", "read", "score"]
 
 # Of files that say by their name that they are images.
 SUFFIXES = (
@@ -247,6 +248,41 @@ def read(output: str | Path) -> pd.DataFrame:
     if not shards:
         raise ArchiveError(f"{archive.address_of(output)} holds no scores.")
     return pa.concat_tables([_read_table(files, shard) for shard in shards]).to_pandas()
+
+
+def look_again(rows: pd.DataFrame, classifier: Classifier) -> dict[str, list]:
+    """Read images of a table of scores once more, for what no table holds.
+
+    Args:
+        rows: of `read`, without an `error`.
+        classifier: of the bundle and graph that they were scored with.
+
+    Returns:
+        For `figures.beside_heatmaps`: `images`, the squares that the network saw; `maps`, the
+        evidence for the most probable diagnosis that is malignant or a precursor; `titles`, the
+        name, and that diagnosis, the probability of malignancy and the verdict.
+
+    Raises:
+        ArchiveError: an image cannot be read any more.
+    """
+    contents = dict(archive.fetched(rows["address"]))
+    seen = [_seen(classifier, row, contents[row.address]) for row in rows.itertuples()]
+    return {name: [one[name] for one in seen] for name in ("images", "maps", "titles")}
+
+
+def _seen(classifier, row, content):
+    if isinstance(content, Exception):
+        raise ArchiveError(f"{row.address} cannot be read again: {archive.reason(content)}.")
+    found = classifier.predict(content, row.views, row.prior)
+    verdict = found.verdict(row.sensitivity)
+    malignant = {code: p for code, p in found.probabilities.items() if BY_CODE[code].malignant}
+    suspect = max(malignant, key=malignant.__getitem__)
+    name = row.address.rpartition("/")[2]
+    return {
+        "images": squares.centre_square(decoding.decode(content), found.size),
+        "maps": found.heatmaps[suspect],
+        "titles": f"{name}\n{suspect}: {verdict.percents[0]}, {verdict.words}",
+    }
 
 
 def _shards(files, place):

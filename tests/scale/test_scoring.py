@@ -22,6 +22,8 @@ from dask.distributed import Client, LocalCluster
 from pictures import encoded, lesion
 
 from skin_cancer import ArchiveError, Classifier, ClusterError
+from skin_cancer.evaluation import figures
+from skin_cancer.images import decoding, squares
 from skin_cancer.scale import archive as archives
 from skin_cancer.scale import scoring
 
@@ -457,3 +459,28 @@ def test_proxies_of_the_environment_are_used(address, monkeypatch):
     monkeypatch.setenv("no_proxy", "")
     (content,) = dict(archives.fetched(["http://pictures.invalid/lesion%200.jpg"])).values()
     assert content[:2] == b"\xff\xd8"
+
+
+def test_the_most_suspicious_are_looked_at_again(inside, archive, tmp_path):
+    shutil.copy(archive / "lesion 0.jpg", archive / "$a_b$.jpg")  # no formula
+    scoring.score(archive, tmp_path / "scores", inside, views=2)
+    first = scoring.read(tmp_path / "scores").nlargest(3, "malignancy")
+    classifier = Classifier.load(threads=1)
+    seen = scoring.look_again(first, classifier)
+    for row, image, heatmap, title in zip(first.itertuples(), *seen.values(), strict=True):
+        found = classifier.predict(row.address, views=2)
+        code = max(("MEL", "BCC", "AKIEC"), key=found.probabilities.__getitem__)
+        whole = decoding.decode(Path(row.address).read_bytes())
+        assert (image == squares.centre_square(whole, 224)).all()
+        assert (heatmap == found.heatmaps[code]).all()
+        name = row.address.rpartition("/")[2]
+        assert title == f"{name}\n{code}: {found.verdict().percents[0]}, {found.verdict().words}"
+    assert len(figures.png(figures.beside_heatmaps(**seen))) > 1000
+    (archive / "lesion 0.jpg").unlink()
+    with pytest.raises(ArchiveError, match=r"lesion 0\.jpg cannot be read again: No such file"):
+        scoring.look_again(scoring.read(tmp_path / "scores"), classifier)
+
+
+def test_a_legend_stands_beside_the_bars():
+    (axes,) = figures.malignancies(pd.DataFrame({"malignancy": [0.1, 0.9]}), {0.95: 0.2}).axes
+    assert axes.get_legend().get_window_extent().x0 >= axes.get_window_extent().x1
