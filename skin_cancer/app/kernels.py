@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.web import HTTPError
 
+CLOCK_DRIFT = 1.0  # seconds between two looks that are no jump
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 ARGUMENTS = [
     "--IPKernelApp.outstream_class=None",  # what a kernel prints, not to its visitor
@@ -30,6 +32,8 @@ class VisitorKernels(AsyncMappingKernelManager):
     fill_if_needed: Callable
     _pools: dict[str, list]
 
+    _ahead: float | None = None  # seconds that the system's clock was ahead of the steady one
+
     async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]  # of a decorator
         """Start a kernel whose output goes to the server's log; return its id."""
         return await super().start_kernel(extra_arguments=ARGUMENTS, **options)
@@ -46,12 +50,23 @@ class VisitorKernels(AsyncMappingKernelManager):
         await asyncio.gather(*ends, return_exceptions=True)
 
     async def cull_kernels(self) -> None:
-        """End kernels that nobody has used for `cull_idle_timeout` seconds."""
+        """End kernels that nobody has used for `cull_idle_timeout` seconds.
+
+        Where the system's clock was set since the last time, nobody knows how long that is: all
+        count as used just now.
+        """
+        if self._clock_was_set():
+            for kernel in self._kernels.values():
+                kernel.last_activity = datetime.now(UTC)
         tasks = [task for pool in self._pools.values() for task in pool]
         waiting = [task.result() for task in tasks if task.done() and not task.exception()]
         for kernel in waiting:
             await self._keep(kernel["kernel_id"])
         await super().cull_kernels()
+
+    def _clock_was_set(self):
+        before, self._ahead = self._ahead, time.time() - time.monotonic()
+        return before is not None and abs(self._ahead - before) > CLOCK_DRIFT
 
     async def _keep(self, kernel_id):
         if await self._kernels[kernel_id].is_alive():

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from skin_cancer import priors
 from skin_cancer.data import archives, dataset
 from skin_cancer.diagnoses import BY_CODE
-from skin_cancer.errors import SkinCancerError, TrainingError
+from skin_cancer.errors import BundleError, SkinCancerError, TrainingError
 from skin_cancer.images import lesion, squares
 from skin_cancer.model import bundle, bundle_writer, uncertainty
 from skin_cancer.model.classifier import Classifier
@@ -59,11 +59,15 @@ def add(folder: Path | str, data: Path | str | list[Path], predictions: Path | s
     fitted = fit(predicted, probabilities, description.priors)
     training, _ = divide(table, description.training["recipe"])
     reference, familiar = refer(classifier, training.reset_index(drop=True))
-    with tempfile.TemporaryDirectory() as scratch:
-        shutil.copytree(folder, scratch, dirs_exist_ok=True)
-        np.savez_compressed(Path(scratch) / bundle.REFERENCE, **reference)
-        described = dataclasses.replace(description, doubt={**fitted, "unfamiliarity": familiar})
-        bundle_writer.write(folder, described, scratch)
+    described = dataclasses.replace(description, doubt={**fitted, "unfamiliarity": familiar})
+    beside = Path(folder).resolve().parent  # where there is room for a bundle
+    try:
+        with tempfile.TemporaryDirectory(prefix=".fit-", dir=beside) as scratch:
+            shutil.copytree(folder, scratch, dirs_exist_ok=True)
+            np.savez_compressed(Path(scratch) / bundle.REFERENCE, **reference)
+            bundle_writer.write(folder, described, scratch)
+    except OSError as error:
+        raise BundleError(f"The bundle cannot be written to {folder}: {error}.") from error
 
 
 def _matched(predictions, table, codes):

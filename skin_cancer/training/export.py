@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZIP_BZIP2
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from skin_cancer import priors
 from skin_cancer.data import dataset
+from skin_cancer.errors import BundleError
 from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.training.batches import CentredImages, class_prior
 from skin_cancer.training.config import TrainingConfig
@@ -50,14 +52,34 @@ def export_bundle(
     named = priors.of_training(prior, dataset.title(training))
     trained = record | _trainings_before(config)
     description = bundle.Description(name, codes, config.image_size, "float", named, trained, {})
-    with tempfile.TemporaryDirectory() as scratch:
-        files = Path(scratch)
-        _save_keras(network, files / bundle.KERAS_MODEL)
-        if (folder.with_name(bundle.LOGITS)).exists():
-            shutil.copy(folder.with_name(bundle.LOGITS), files)
-        _save_graphs(build_outputs(network, config.image_size), files, training, config)
-        bundle_writer.write(folder, description, files)
+    try:
+        with _scratch(config.output) as files:
+            _save_keras(network, files / bundle.KERAS_MODEL)
+            if (folder.with_name(bundle.LOGITS)).exists():
+                shutil.copy(folder.with_name(bundle.LOGITS), files)
+            _save_graphs(build_outputs(network, config.image_size), files, training, config)
+            bundle_writer.write(folder, description, files)
+    except OSError as error:
+        raise BundleError(
+            f"The bundle cannot be written to {folder}: {error}. The training is kept: make room "
+            "and run the same command again."
+        ) from error
     return folder
+
+
+@contextmanager
+def _scratch(output):
+    """Give a folder for as long, which takes the temporary files of Keras and TensorFlow, too.
+
+    It is in the output folder: where the system keeps such files there may be little room.
+    """
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as scratch:
+        tempfile.tempdir = scratch
+        try:
+            yield Path(scratch)
+        finally:
+            tempfile.tempdir = before
 
 
 def _trainings_before(config):
@@ -84,7 +106,10 @@ def _save_graphs(outputs, folder, training, config):
     sample = training.sample(min(INT8_SAMPLE, len(training)), random_state=config.seed)
     images = CentredImages(sample, config.image_size, batch_size=1)
     with tempfile.TemporaryDirectory() as saved:
-        outputs.export(saved, format="tf_saved_model", verbose=False)
+        try:
+            outputs.export(saved, format="tf_saved_model", verbose=False)
+        except tf.errors.OpError as error:  # which a full disk is to TensorFlow
+            raise OSError(error.message.rpartition("; ")[2]) from error
         for graph, name in bundle.GRAPHS.items():
             converter = tf.lite.TFLiteConverter.from_saved_model(saved)
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from skin_cancer import priors
 from skin_cancer.data import dataset
+from skin_cancer.errors import TrainingError
 from skin_cancer.model.bundle import LOGITS
 from skin_cancer.training import devices
 from skin_cancer.training.batches import CentredImages
@@ -49,14 +50,30 @@ def write_predictions(
         network: with its averaged weights.
         config: of the run.
         validation: table of the images, at least one.
+
+    Raises:
+        TrainingError: they cannot be written.
     """
     logits = _logits(network, config, validation).astype(float)
     if devices.process()[0] != 0:
         return
     ids = pd.Index(validation["image_id"], name="image_id")
     for name, values in ((LOGITS, logits), (PREDICTIONS, priors.softmax(logits))):
-        table = pd.DataFrame(values, ids, codes_of(network))
-        table.to_csv(Path(config.output) / name, float_format="%.6g")
+        _write(pd.DataFrame(values, ids, codes_of(network)), Path(config.output) / name)
+
+
+def _write(table, path):
+    """Write a table aside and rename it, so that it is whole whenever it is there."""
+    aside = path.with_name(f"{path.name}.part")
+    try:
+        table.to_csv(aside, float_format="%.6g")
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path} cannot be written: {error.strerror or error}. The training is kept: make room "
+            "on the disk and run the same command again."
+        ) from error
 
 
 def _logits(network, config, table):

@@ -1,5 +1,6 @@
 """How the page's server starts, what it says, and what it leaves behind."""
 
+import asyncio
 import os
 import re
 import signal
@@ -9,7 +10,9 @@ import sys
 import tempfile
 import urllib.request
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -17,6 +20,7 @@ from conftest import ROOT, UNPRIVILEGED, call, shell
 from server import Server, Visitor, wait_for
 
 from skin_cancer import BundleError
+from skin_cancer.app.kernels import VisitorKernels
 from skin_cancer.app.serve import PORT
 from skin_cancer.model import bundle
 
@@ -185,6 +189,26 @@ def test_make_takes_another_home_only_where_it_cannot_be_written(tmp_path):
         environment = {**os.environ, "HOME": str(home)}
         found = subprocess.check_output([*UNPRIVILEGED, *show], cwd=ROOT, env=environment)
         assert found.decode() == str(taken)
+
+
+@pytest.mark.parametrize("jump", [3600, -3600])
+def test_no_kernel_ends_because_the_clock_was_set(monkeypatch, jump):
+    now = datetime.now(UTC)
+    kernel = SimpleNamespace(execution_state="idle", kernel_name="python3")
+    kernel.last_activity = now - timedelta(seconds=abs(jump))
+    kernels = VisitorKernels(cull_idle_timeout=300)
+    kernels._pools, ended = {}, []
+    kernel.kernel_spec = SimpleNamespace(metadata={})
+    monkeypatch.setattr(VisitorKernels, "shutdown_kernel", lambda _, key, **__: ended.append(key))
+    with monkeypatch.context() as before:
+        before.setattr("time.time", lambda: now.timestamp() - jump)
+        asyncio.run(kernels.cull_kernels())
+    kernels._kernels["visitor"] = kernel
+    asyncio.run(kernels.cull_kernels())
+    assert not ended
+    kernel.last_activity = now - timedelta(seconds=301)
+    asyncio.run(kernels.cull_kernels())
+    assert ended == ["visitor"]
 
 
 def test_nothing_is_written_but_to_the_temporary_folder(tmp_path, picture):

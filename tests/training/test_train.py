@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 import tiny
 from conftest import ROOT, call
 from pictures import write_ham10000, write_isic2019
@@ -170,6 +172,39 @@ def test_a_second_run_in_one_folder_is_refused(ham10000, tmp_path):
     assert done.stderr == (
         f"Another run is writing to {tmp_path}. Wait for it, or name another output folder.\n"
     )
+
+
+def test_a_bundle_needs_no_room_among_temporary_files(ham10000, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    shutil.copy(tiny_run / CHECKPOINT, tmp_path)
+    done = tiny.train(f"--data={ham10000}", f"--output={tmp_path}", "--epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "bundle", CHECKPOINT]
+
+
+def test_a_disk_that_is_full_as_the_bundle_is_written_is_said(
+    ham10000, tiny_run, tmp_path, monkeypatch
+):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "save; No space left on device")
+
+    monkeypatch.setattr(keras.Model, "export", full)
+    shutil.copy(tiny_run / CHECKPOINT, tmp_path)
+    done = tiny.train(f"--data={ham10000}", f"--output={tmp_path}", "--epochs=2")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"The bundle cannot be written to {tmp_path}/bundle: No space left on device. The training "
+        "is kept: make room and run the same command again."
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", CHECKPOINT]
+
+
+def test_predictions_that_cannot_be_written_whole_are_not_there(tmp_path):
+    (tmp_path / PREDICTIONS).mkdir()
+    table = pd.DataFrame({"MEL": [0.5]})
+    with pytest.raises(TrainingError, match=r"Is a directory\. The training is kept: make room"):
+        validation._write(table, tmp_path / PREDICTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS]
 
 
 def test_an_unfinished_run_of_other_versions_is_refused(ham10000, tiny_run, tmp_path):
