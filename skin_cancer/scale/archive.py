@@ -93,7 +93,10 @@ def address_of(source: str | Path) -> str:
     if is_remote(text):
         return text.rstrip("/")
     path = path_of(text)
-    return path if _is_text(path) else Path(path).as_uri()
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return Path(path).as_uri()
 
 
 def is_remote(source: str) -> bool:
@@ -105,22 +108,14 @@ def is_remote(source: str) -> bool:
 
 def path_of(address: str) -> str:
     """Return the absolute path of a local address, without what can be written in several ways."""
-    path = os.path.expanduser(address)
+    path = os.fsdecode(os.path.expanduser(address).encode(errors="surrogateescape"))
     if address.startswith(LOCAL):
-        path = address.removeprefix(LOCAL)
+        path = path.removeprefix(LOCAL)
         if not os.path.lexists(path):
-            path = os.fsdecode(unquote_to_bytes(path))
+            path = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
     short = "/" + os.path.abspath(path).lstrip("/")
     after_a_link = ".." in path.split("/") and os.path.realpath(path) != os.path.realpath(short)
     return os.path.realpath(path) if after_a_link else short
-
-
-def _is_text(path):
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def place(address: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -367,6 +367,16 @@ def test_any_name_is_a_source_and_stands_in_a_table(named, name, monkeypatch):
     assert scoring.list_pictures("names.csv") == [address]
 
 
+def test_addresses_are_the_same_in_any_locale(named):
+    code = "import sys; from skin_cancer.scale import archive; "
+    code += "found = archive.list_pictures(sys.argv[1]); print(ascii(found)); "
+    code += "print(all(isinstance(one, bytes) for _, one in archive.fetched(found)))"
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, named]
+    done = subprocess.check_output(command, env={**os.environ, **ascii_alone}, text=True)
+    assert done == f"{scoring.list_pictures(named)!a}\nTrue\n"
+
+
 def test_a_folder_of_any_name_may_have_a_pattern(named):
     found = scoring.list_pictures(f"{named}/*a*.jpg")
     assert len(found) == sum(b"a" in name for name in NAMES)
