@@ -1,11 +1,15 @@
 """A folder that results are written to: one run at a time."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from skin_cancer.errors import SkinCancerError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
@@ -14,8 +18,8 @@ LOCK = ".lock"
 def alone(folder: str | Path, error: type[SkinCancerError]) -> Iterator[None]:
     """Keep other runs out of a folder for as long.
 
-    The system ends that with the process, whatever ends it. Where the file system knows no locks,
-    nobody is kept out.
+    The system ends that with the process, whatever ends it. Where the system or its files
+    know no such locks, nobody is kept out.
 
     Args:
         folder: is there, and can be written.
@@ -26,7 +30,8 @@ def alone(folder: str | Path, error: type[SkinCancerError]) -> Iterator[None]:
     """
     with (Path(folder) / LOCK).open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
             raise error(
                 f"Another run is writing to {folder}. Wait for it, or name another output folder."
