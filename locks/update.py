@@ -9,6 +9,8 @@ LOCKS = Path(__file__).resolve().parent
 # Each lock holds what comes to the one that it builds on.
 BELOW = {
     "app": None,
+    "heif": "app",
+    "jxl": "app",
     "batch": "app",
     "cloud": "batch",
     "notebooks": "batch",

@@ -61,9 +61,9 @@ class Reading:
         Raises:
             ImageError: it cannot be read as an image.
         """
-        image = decoding.decode(content)
-        size = min(SHOWN_SIZE, *image.shape[:2])
-        shown = squares.centre_square(image, size)
+        image = decoding.read(content)
+        size = min(SHOWN_SIZE, *image.pixels.shape[:2])
+        shown = squares.centre_square(image.pixels, size)
         drawn = jpeg(shown), jpeg(squares.centre_square(shown, THUMBNAIL_SIZE))
         told = classifier.examine(image)
         reading = cls(name, *told, *drawn, digest(content), now(), confirmed)

@@ -17,12 +17,12 @@ from ai_edge_litert.interpreter import Interpreter
 from skin_cancer import priors
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import BundleError, ImageError
-from skin_cancer.images import decoding, quality, squares
+from skin_cancer.images import inputs, quality, squares
+from skin_cancer.images.inputs import Picture
 from skin_cancer.images.quality import SIDE, Square
 from skin_cancer.model import bundle
 from skin_cancer.model.uncertainty import UNFAMILIAR, Case, Doubt
 
-Picture = str | os.PathLike | bytes | bytearray | memoryview | np.ndarray
 MAX_VIEWS = 8
 ZOOMS = (1.0, 0.9, 0.8, 0.7)
 STRANGE = "This image is unlike the training images: do not rely on the answer."
@@ -89,7 +89,9 @@ class Prediction:
             no such sets.
         unfamiliarity: 0 like the training images to 1 unlike any, unfamiliar above 0.5; None if
             the bundle cannot say.
-        quality: what makes the image hard to read, as `quality.check` returns it.
+        quality: what makes the image hard to read, as `quality.check` returns it, or what of its
+            file was doubtful.
+        source: the file that the image is of, as it was given; None if there is none.
     """
 
     probabilities: dict[str, float]
@@ -102,6 +104,7 @@ class Prediction:
     prediction_set: tuple[str, ...] = ()
     unfamiliarity: float | None = None
     quality: dict[str, str] = field(default_factory=dict)
+    source: str | None = None
     features: np.ndarray | None = field(default=None, repr=False)
     doubt: Doubt | None = field(default=None, repr=False)
 
@@ -256,7 +259,9 @@ class Classifier:
         """Classify one image.
 
         Args:
-            image: path, bytes of an image file, or uint8 RGB array (height, width, 3).
+            image: a path, the bytes of a file, a file opened for bytes, an image of Pillow, or an
+                array: grey, RGB or RGBA, of uint8, uint16 or floats in [0, 1], as `inputs.read`
+                takes them.
             views: 1 to 8 turned, mirrored and zoomed views whose logits are averaged; heatmaps
                 are of those that show the whole square.
             prior: how often each diagnosis is expected: the name of one of the bundle's priors,
@@ -280,14 +285,15 @@ class Classifier:
         if views not in range(1, MAX_VIEWS + 1):
             raise ValueError(f"views={views}: take 1 to {MAX_VIEWS}.")
         start, assumed = time.perf_counter(), self._assumed(prior)
-        pixels, size = _pixels(image), self.description.input_size
+        (pixels, doubts), size = inputs.read(image), self.description.input_size
         square = Square.of(pixels)
         first = square.pixels if size == SIDE else _view(pixels, size, 0)
         outputs = self._run(np.stack([first, *(_view(pixels, size, i) for i in range(1, views))]))
         logits = outputs["logits"].mean(axis=0).astype(float)
         whole = range(0, views, len(ZOOMS))
         maps = np.mean([_unview(outputs["maps"][i], i) for i in whole], axis=0)
-        more = {**assumed, "quality": quality.check(square)}
+        more = {**assumed, "source": inputs.name(image)}
+        more["quality"] = doubts | quality.check(square)
         if self._doubt:
             logits = self._doubt.calibrated(logits)
             features = outputs["features"][0]
@@ -303,26 +309,32 @@ class Classifier:
 
     def predict_many(
         self,
-        images: Iterable[Picture],
+        images: str | os.PathLike | Iterable[Picture],
         views: int = 1,
         prior: str | Mapping[str, float] = priors.DEFAULT,
     ) -> Iterator[Prediction]:
-        """Classify images one after the other.
+        """Classify images one after the other; `Prediction.source` says which file each is of.
 
         An image that cannot be read gives a `Prediction` with its `error`, and the next follows.
 
         Args:
-            images: anything that `predict` takes.
+            images: a folder, whose files are all taken, or anything that `predict` takes, several.
             views: as in `predict`.
             prior: as in `predict`.
+
+        Raises:
+            ImageError: this is a lone image, or a folder without files.
         """
+        return self._each(inputs.several(images), views, prior)
+
+    def _each(self, images, views, prior):
         for image in images:
             try:
                 yield self.predict(image, views, prior)
             except ImageError as error:
                 empty = np.zeros((0, 0, 0), np.float32)
-                size = self.description.input_size
-                yield Prediction({}, empty, size, **self._assumed(prior), error=str(error))
+                more = {**self._assumed(prior), "source": inputs.name(image)}
+                yield Prediction({}, empty, self.description.input_size, **more, error=str(error))
 
     def under(self, prediction: Prediction, prior: str | Mapping[str, float]) -> Prediction:
         """Return a prediction under another prior, without running the network again.
@@ -388,20 +400,6 @@ def _doubt(description, path):
             return Doubt(description.doubt, reference)
     except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is no reference of doubt: {error}") from error
-
-
-def _pixels(image):
-    if isinstance(image, (str, os.PathLike)):
-        try:
-            return decoding.decode(Path(image).read_bytes())
-        except (OSError, ValueError) as error:
-            raise ImageError(f"{image} cannot be opened: {error}.") from error
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return decoding.decode(bytes(image))
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
-        decoding.check_size(image.shape[1], image.shape[0])
-        return image
-    raise ImageError("An image is a path, the bytes of a file, or an RGB uint8 array (H, W, 3).")
 
 
 def _view(image, size, i):

@@ -142,9 +142,9 @@ def test_predict_many_goes_on_after_a_bad_image(classifier, picture, tmp_path):
         _ = text.malignancy
 
 
-@pytest.mark.parametrize("image", [None, 3, np.zeros((64, 64)), np.zeros((64, 64, 3), float)])
+@pytest.mark.parametrize("image", [None, 3, np.zeros((64, 64), int), np.ones((64, 64, 5))])
 def test_what_is_no_image(classifier, image):
-    with pytest.raises(ImageError, match="RGB uint8 array"):
+    with pytest.raises(ImageError, match=r"came.*An image is a path"):
         classifier.predict(image)
 
 

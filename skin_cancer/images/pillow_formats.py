@@ -1,0 +1,93 @@
+"""What Pillow reads, or a plug-in of Pillow."""
+
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from skin_cancer.errors import ImageError
+from skin_cancer.images import raster
+from skin_cancer.images.limits import DAMAGED, MAX_PIXELS, bands
+
+ERRORS = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, TypeError, LookupError)
+OPAQUE = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def opened(file: str | Path | BinaryIO, kind: str) -> Image.Image:
+    """Open an image file; nothing but its header is read yet.
+
+    Args:
+        file: a path, or a binary file to read from.
+        kind: one of `kinds`.
+
+    Raises:
+        ImageError: it is damaged, has too many pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Image.open(file, formats=[kind])
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"The image has more than {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller and try "
+            "again."
+        ) from error
+    except (UnidentifiedImageError, *ERRORS) as error:
+        raise ImageError(DAMAGED) from error
+
+
+def read(image: Image.Image) -> np.ndarray:
+    """Decode an image that Pillow has opened.
+
+    EXIF orientation is applied; transparent parts become white.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+
+    Raises:
+        ImageError: it is damaged.
+    """
+    _load(image)
+    if image.mode[0] in "IF":
+        values = np.array(image)
+        return raster.to_rgb(values, raster.top_of(values))
+    mode = "RGB" if image.mode in OPAQUE and "transparency" not in image.info else "RGBA"
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    for rows in bands(width, height):
+        band = np.array(image.crop((0, rows.start, width, rows.stop)).convert(mode))
+        rgb[rows] = band if mode == "RGB" else raster.to_rgb(band)[..., ::-1]
+    return rgb
+
+
+def orientation(exif: bytes) -> int:
+    """Return the orientation, 1 to 8, that EXIF data say; 1 if none."""
+    found = Image.Exif()
+    try:
+        found.load(exif)
+    except ERRORS:
+        return 1
+    return found.get(ExifTags.Base.Orientation, 1)
+
+
+def cmyk(image: Image.Image) -> np.ndarray:
+    """Decode an image of mode CMYK: uint8 (height, width, 4).
+
+    Raises:
+        ImageError: it is damaged.
+    """
+    _load(image)
+    return np.asarray(image)
+
+
+def _load(image):
+    """Decode an image and turn it as its EXIF orientation says."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+    except ERRORS as error:
+        raise ImageError(DAMAGED) from error
