@@ -183,10 +183,11 @@ LARGEST = {
         _noisy(), "JPEG", quality=50, progressive=True, subsampling=0, exif=TURNED.tobytes()
     ),
     "PNG": lambda: file(Image.new("RGB", (SIDE, SIDE)), "PNG"),
-    "PNG, 16 bits, alpha": lambda: encoded(np.zeros((DEEP_SIDE, DEEP_SIDE, 4), np.uint16), ".png"),
+    "PNG, 16 bits, alpha": lambda: _deep(4, ".png", 40_000),
     "WebP, alpha": lambda: file(Image.new("RGBA", (WIDEST, decoding.MAX_PIXELS // WIDEST)), "WEBP"),
     "TIFF, 16 bits": lambda: encoded(np.full((SIDE, SIDE, 3), 9_999, np.uint16), ".tiff"),
-    "TIFF, 12 bits": lambda: encoded(np.ones((DEEP_SIDE, DEEP_SIDE, 3), np.uint16), ".tiff"),
+    "PNG, 12 bits": lambda: _deep(3, ".png", 4_000),
+    "TIFF, 12 bits": lambda: _deep(3, ".tiff", 4_000),
     "TIFF, deflated": lambda: file(
         Image.new("RGB", (SIDE, SIDE)), "TIFF", compression="tiff_deflate"
     ),
@@ -199,6 +200,11 @@ def _noisy():
     return Image.fromarray(
         np.tile(cv2.GaussianBlur(tile, (0, 0), 2), (repeats, repeats, 1))[:SIDE, :SIDE]
     )
+
+
+def _deep(channels, extension, value):
+    image = np.full((DEEP_SIDE, DEEP_SIDE, channels), value, np.uint16)
+    return cv2.imencode(extension, image)[1].tobytes()
 
 
 READ_ONE = """

@@ -245,7 +245,7 @@ def _by_opencv(data, page=0, flags=cv2.IMREAD_COLOR_RGB):
 def _in_full(data, size, orientation=1, page=None):
     """Decode all bits and transparency of a PNG, WebP or page of a TIFF to 8-bit RGB."""
     deep = page is not None or data[24] == 16
-    check_size(*size, most=MAX_DEEP_PIXELS if deep else MAX_PIXELS)
+    check_size(size[0], size[1], MAX_DEEP_PIXELS if deep else MAX_PIXELS)
     number, declared = (page.number, page.declared) if page else (0, 0)
     values = _by_opencv(data, number, cv2.IMREAD_UNCHANGED)
     transparent = values.shape[2:] in ((2,), (4,))

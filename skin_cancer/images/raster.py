@@ -74,5 +74,10 @@ def _narrowed(values, top):
         return values
     if values.dtype == np.uint16 and top == DEEPEST:
         return (values >> 8).astype(np.uint8)
-    scaled = np.nan_to_num(values.astype(np.float32), posinf=top, neginf=0) * (255 / top)
-    return scaled.round().clip(0, 255).astype(np.uint8)
+    if values.dtype == np.uint16:
+        return _scaled(np.arange(DEEPEST + 1), top)[values]
+    return _scaled(np.nan_to_num(values.astype(np.float32), posinf=top, neginf=0), top)
+
+
+def _scaled(values, top):
+    return (values * (255 / top)).round().clip(0, 255).astype(np.uint8)
