@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from skin_cancer.errors import ImageError
-from skin_cancer.images import jpeg, kinds, pillow_formats, profiles, raster, tiff
+from skin_cancer.images import dicom, jpeg, kinds, pillow_formats, profiles, raster, tiff
 from skin_cancer.images.limits import (
     DAMAGED,
     MAX_BYTES,
@@ -215,7 +215,8 @@ def _by_pillow(data, kind):
 def _header(data, kind):
     """Open a file; refuse too many or too few pixels."""
     header = pillow_formats.opened(io.BytesIO(data), kind)
-    check_size(*header.size)
+    width, height = header.size
+    check_size(width, height, pillow_formats.MOST_PIXELS.get(kind, MAX_PIXELS))
     return header
 
 
@@ -271,5 +272,6 @@ READERS = {
     kinds.PNG: _png,
     kinds.WEBP: _webp,
     kinds.TIFF: _tiff,
+    kinds.DICOM: lambda data, kind: Source(*dicom.read(data)),
     kinds.BMP: lambda data, kind: _source(_by_opencv(data), _header(data, kind)),
 }

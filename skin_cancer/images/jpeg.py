@@ -8,7 +8,7 @@ import simplejpeg
 from skin_cancer.errors import ImageError
 from skin_cancer.images.limits import DAMAGED
 
-END, SCAN = b"\xff\xd9", b"\xff\xda"
+START, END, SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 MAX_SCANS = 64  # of a JPEG; cameras and programs write at most about ten
 MAX_SEGMENTS = 4_000  # of a header; each holds up to 64 kB
 ZEROS = bytes(16)  # more than codes of blocks that are not empty can be

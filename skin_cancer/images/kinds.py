@@ -28,7 +28,7 @@ READ = {
     JPEG_XL: rb"\xff\x0a|\0\0\0\x0cJXL ",
     AVIF: rb".{4}ftyp(avi[fs]|(mif1|msf1|miaf).{4}(.{4}){0,8}avi[fs])",
     HEIF: rb".{4}ftyp(" + HEIF_BRANDS.encode() + rb")",
-    DICOM: rb".{128}DICM|[\x02\x08]\0.\0(UL|OB|UI|CS|SH|LO|DA|TM)",
+    DICOM: rb".{128}DICM|[\x02\x08]\0.\0((UL|OB|UI|CS|SH|LO|DA|TM).|.\0\0\0)",
 }
 NAMED = {
     "a raw image of a camera": rb"II\*\0.{4}CR|IIRO|IIRS|MMOR|IIU\0|FUJIFILMCCD|.{4}ftypcrx",

@@ -1,30 +1,42 @@
 """What Pillow reads, or a plug-in of Pillow."""
 
+import importlib
 import warnings
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from skin_cancer.errors import ImageError
-from skin_cancer.images import raster
-from skin_cancer.images.limits import DAMAGED, MAX_PIXELS, bands
+from skin_cancer.images import jpeg_xl, kinds, raster
+from skin_cancer.images.limits import DAMAGED, MAX_PIXELS, bands, check_size
 
 ERRORS = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, TypeError, LookupError)
+PLUGINS = {  # module, extra of this package, and name of the kind
+    kinds.HEIF: ("pillow_heif", "heif", "HEIC"),
+    kinds.JPEG_XL: ("pillow_jxl", "jxl", "JPEG XL"),
+}
+# Fewer than of other kinds, since their decoders take more memory.
+MOST_PIXELS = {kinds.JPEG_2000: 20_000_000, kinds.AVIF: 30_000_000, kinds.JPEG_XL: 30_000_000}
 OPAQUE = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "LAB", "HSV")
 
 
-def opened(file: str | Path | BinaryIO, kind: str) -> Image.Image:
+def opened(file: BinaryIO, kind: str) -> Image.Image:
     """Open an image file; nothing but its header is read yet.
 
     Args:
-        file: a path, or a binary file to read from.
+        file: a binary file, at its start.
         kind: one of `kinds`.
 
     Raises:
-        ImageError: it is damaged, has too many pixels.
+        ImageError: it is damaged, has too many pixels, or needs an extra that is not installed.
     """
+    if kind in PLUGINS:
+        _register(kind)
+    if kind == kinds.JPEG_XL:
+        width, height = jpeg_xl.size(file.read())
+        check_size(width, height, MOST_PIXELS[kind])
+        file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -82,12 +94,28 @@ def cmyk(image: Image.Image) -> np.ndarray:
     return np.asarray(image)
 
 
+def _register(kind):
+    """Import the plug-in of a kind; these are under the GPL and come with extras alone."""
+    module, extra, name = PLUGINS[kind]
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError as error:
+        raise ImageError(
+            f"This is a {name} file. To read it this program needs its extra {extra}, which is not "
+            f"installed: pip install -r locks/{extra}.txt. Or save the image as JPEG."
+        ) from error
+    if kind == kinds.HEIF:
+        plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+
+
 def _load(image):
     """Decode an image and turn it as its EXIF orientation says."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image.load()
+            if image.format == kinds.JPEG_XL and not image.jpeg:
+                image.info.pop("exif", None)  # by its standard, its orientation says nothing
             ImageOps.exif_transpose(image, in_place=True)
     except ERRORS as error:
         raise ImageError(DAMAGED) from error
