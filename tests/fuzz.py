@@ -8,7 +8,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import cv2
+import dicom
+import icc
 import numpy as np
+import pillow_heif
+import pillow_jxl  # noqa: F401, for saving
 from pictures import lesion
 from PIL import Image
 
@@ -20,7 +25,7 @@ EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", 
 
 
 def files():
-    """Whole files of every kind that is read, and of one that is not, by name."""
+    """Whole files of every kind that is read, by name."""
     image = Image.fromarray(lesion(160, 120))
     second = image.rotate(90).resize(image.size)
     exif = Image.Exif()
@@ -44,12 +49,43 @@ def files():
         "TIFF pages": {"save_all": True, "append_images": [second]},
         "BMP": {},
         "GIF": {"save_all": True, "append_images": [second]},
+        "AVIF": {"exif": exif.tobytes()},
+        "AVIF alpha": {},
+        "JPEG2000": {},
+        "JPEG2000 alpha": {},
+        "HEIF": {"icc_profile": icc.rgb("Display P3")},
+        "JXL": {},
+        "JXL boxes": {"use_container": True},
+        "TIFF alpha": {},
+        "WEBP alpha": {"icc_profile": icc.rgb("Display P3")},
+        "JPEG profile": {"icc_profile": icc.rgb("Display P3")},
+        "JPEG profile CMYK": {"icc_profile": icc.cmyk()},
+        "PNG profile grey": {"icc_profile": icc.grey(1.8)},
+        "TIFF profile": {"icc_profile": icc.rgb("ProPhoto")},
     }
     modes = {"grey": "L", "CMYK": "CMYK", "palette": "P", "alpha": "RGBA"}
-    return {
+    pillow_heif.register_heif_opener()
+    by_pillow = {
         name: _encoded(image.convert(modes.get(name.split()[-1], "RGB")), name.split()[0], options)
         for name, options in kinds.items()
     }
+    values = np.asarray(image)
+    deep = {
+        "PNG 16 bits": (".png", np.uint16(257) * values),
+        "PNG 16 bits alpha": (".png", np.uint16(9) * np.asarray(image.convert("RGBA"))),
+        "TIFF 16 bits": (".tiff", np.uint16(9) * values),
+        "TIFF floats": (".tiff", np.float32(1 / 255) * values),
+    }
+    jpeg = by_pillow["JPEG"]
+    photographs = {
+        "DICOM": dicom.written(dicom.dataset(values)),
+        "DICOM frames": dicom.written(dicom.dataset(np.stack([values] * 2), NumberOfFrames=2)),
+        "DICOM JPEG": dicom.written(dicom.compressed(values, "JPEG", [jpeg])),
+        "DICOM RLE": dicom.written(dicom.compressed(values, "RLE")),
+        "DICOM JPEG-LS": dicom.written(dicom.compressed(values, "JPEG-LS")),
+    }
+    by_opencv = {name: cv2.imencode(*pair)[1].tobytes() for name, pair in deep.items()}
+    return by_pillow | by_opencv | photographs
 
 
 def _encoded(image, kind, options):

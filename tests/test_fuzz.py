@@ -7,6 +7,8 @@ import sys
 from itertools import product
 
 import cv2
+import dicom
+import icc
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -17,7 +19,7 @@ from pictures import encoded, lesion
 from PIL import Image
 
 from skin_cancer import Classifier, ImageError
-from skin_cancer.images import decoding, limits
+from skin_cancer.images import decoding, limits, pillow_formats
 
 pytestmark = [
     pytest.mark.stress,
@@ -86,7 +88,7 @@ def test_pictures_that_hypothesis_thinks_of(classifier, stress, tally):
     tried()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "GIF", "AVIF", "JPEG2000", "HEIF", "JXL"])
 def test_truncated_at_every_kilobyte(kind, tally):
     data = file(Image.fromarray(lesion(300, 225)), kind)
     for end in range(0, len(data) - 1, 1024):
@@ -191,6 +193,18 @@ LARGEST = {
     "TIFF, deflated": lambda: file(
         Image.new("RGB", (SIDE, SIDE)), "TIFF", compression="tiff_deflate"
     ),
+    "JPEG, profile": lambda: file(_noisy(), "JPEG", icc_profile=icc.rgb("Display P3")),
+    "JPEG, CMYK, profile": lambda: file(
+        Image.new("CMYK", (SIDE, SIDE)), "JPEG", icc_profile=icc.cmyk()
+    ),
+    "GIF": lambda: file(Image.new("P", (SIDE, SIDE)), "GIF", transparency=0),
+    "HEIC": lambda: file(Image.new("RGB", (SIDE, SIDE)), "HEIF", quality=30),
+    "AVIF, alpha": lambda: file(_of_most("AVIF", "RGBA"), "AVIF", speed=10),
+    "JPEG 2000": lambda: file(_of_most("JPEG2000"), "JPEG2000"),
+    "JPEG XL, alpha": lambda: file(_of_most("JXL", "RGBA"), "JXL", effort=1),
+    "DICOM, JPEG": lambda: dicom.written(
+        dicom.compressed(np.asarray(_noisy()), "JPEG", [file(_noisy(), "JPEG", quality=60)])
+    ),
 }
 
 
@@ -200,6 +214,11 @@ def _noisy():
     return Image.fromarray(
         np.tile(cv2.GaussianBlur(tile, (0, 0), 2), (repeats, repeats, 1))[:SIDE, :SIDE]
     )
+
+
+def _of_most(kind, mode="RGB"):
+    side = int(pillow_formats.MOST_PIXELS[kind] ** 0.5)
+    return Image.new(mode, (side, side))
 
 
 def _deep(channels, extension, value):

@@ -349,6 +349,6 @@ def _style():
 _INTRODUCTION = """
 <header>
   <h1>Skin lesion classifier</h1>
-  <p>For dermatoscopic images, one lesion per image: JPEG, PNG, BMP, TIFF or WebP, up to 50 MB. Only
-  the centre square is analysed.</p>
+  <p>For dermatoscopic images, one lesion per image: JPEG, PNG, TIFF, WebP, DICOM and others, up to
+  50 MB. Only the centre square is analysed.</p>
 </header>"""

@@ -7,7 +7,6 @@ const KERNEL_TICKS = 10; // the same of the kernel
 const SERVER_PATIENCE = 3_000; // milliseconds without an answer from the server
 const KERNEL_PATIENCE = 15_000; // the same of the kernel, which may be busy with a large image
 const ACTIONS = ["click", "keydown", "change"];
-const TYPES = ".jpg,.jpeg,.png,.bmp,.tif,.tiff,.webp";
 const SILENT = "The classifier does not answer. If that stays so, reload the page.";
 const KEPT = "What it has read can still be opened and saved; reloading the page removes it.";
 const NO_FILE = "That was not a file. Save the image on your device first, or copy and paste it.";
@@ -23,7 +22,7 @@ const MARKUP = `
     <button type="button" class="sc-button" data-camera>Take a photo</button>
     <button type="button" class="sc-button" data-example>Try an example</button>
   </div>
-  <input type="file" data-files accept="${TYPES}" multiple hidden aria-label="Images">
+  <input type="file" data-files multiple hidden aria-label="Images">
   <input type="file" data-photo accept="image/*" capture="environment" hidden aria-label="Camera">
 </div>
 <ul class="sc-queue" aria-label="Images on their way"></ul>
@@ -206,6 +205,7 @@ function render({ model, el }) {
   ].map(find);
   const { ask, stop: stopAnswers } = answers(model);
   const limit = model.get("limit");
+  files.accept = model.get("endings");
   const todo = [];
   let unread = [];
   let batch = 0;

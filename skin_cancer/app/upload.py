@@ -8,7 +8,7 @@ import anywidget
 import traitlets
 
 from skin_cancer.errors import ImageError
-from skin_cancer.images import decoding
+from skin_cancer.images import decoding, pillow_formats
 
 INCOMPLETE = "The file did not arrive whole. Choose it again."
 
@@ -31,6 +31,8 @@ class Upload(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("upload.js")
     limit = traitlets.Int(decoding.MAX_BYTES).tag(sync=True)
+    # A phone that is not offered HEIC sends JPEG, so only what can be read here is.
+    endings = traitlets.Unicode(",".join(pillow_formats.endings())).tag(sync=True)
 
     def __init__(
         self,

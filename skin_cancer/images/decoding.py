@@ -1,7 +1,7 @@
 """Bytes of an image file, from anyone, to pixels; what is wrong with them in plain words."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -31,6 +31,7 @@ __all__ = [
     "read_size",
 ]
 
+CMYK = "CMYK"
 LOW = 16  # levels of 255 that 12 bits in 16 reach
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B")  # modes of Pillow
 PROFILE_IGNORED = (
@@ -60,13 +61,11 @@ class Source(NamedTuple):
         pixels: uint8 RGB (height, width, 3), in the colours of the profile.
         profile: the ICC profile; None if there is none, empty if it is damaged.
         grey: whether the pixels have no colours.
-        cmyk: returns the image as uint8 CMYK (height, width, 4), where the file holds that.
     """
 
     pixels: np.ndarray
     profile: bytes | None = None
     grey: bool = False
-    cmyk: Callable[[], np.ndarray] | None = None
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -107,7 +106,9 @@ def of_pillow(image: Image.Image) -> Decoded:
         ImageError: as of `decode`.
     """
     check_size(*image.size)
-    image = image.copy()
+    image = pillow_formats.copied(image)
+    if image.mode == CMYK:
+        return _in_srgb(_inks(image, pillow_formats.read, image))
     return _in_srgb(_source(pillow_formats.read(image), image))
 
 
@@ -145,8 +146,6 @@ def _to_srgb(source):
     space = profiles.space(source.profile)
     if space == profiles.GREY and source.grey:
         return profiles.to_srgb(source.pixels[..., 0], source.profile)
-    if space == profiles.CMYK and source.cmyk:
-        return profiles.to_srgb(source.cmyk(), source.profile)
     return profiles.to_srgb(source.pixels, source.profile)
 
 
@@ -154,7 +153,11 @@ def _jpeg(data, kind):
     data = jpeg.ended(data)
     header = _header(data, kind)
     jpeg.check_codes(data)
-    return _source(_by_opencv(data), header)
+    return (
+        _inks(header, _by_opencv, data)
+        if header.mode == CMYK
+        else _source(_by_opencv(data), header)
+    )
 
 
 def _png(data, kind):
@@ -187,7 +190,7 @@ def _tiff(data, kind):
     page = tiff.largest_page(data)
     check_size(*page.size)
     if page.first(tiff.COLOURS) == tiff.CMYK:
-        return _source(_by_opencv(data, page.number), _tiff_page(data, kind, page))
+        return _inks(_tiff_page(data, kind, page), _by_opencv, data, page.number)
     if page.alpha and not page.deep:
         header = _tiff_page(data, kind, page)
         return _source(pillow_formats.read(header), header)
@@ -222,9 +225,23 @@ def _header(data, kind):
 
 def _source(pixels, header):
     """Return what a file holds that Pillow has opened."""
-    profile = header.info.get("icc_profile") or b"" if "icc_profile" in header.info else None
-    cmyk = (lambda: pillow_formats.cmyk(header)) if header.mode == "CMYK" else None
-    return Source(pixels, profile, header.mode in GREY, cmyk)
+    return Source(pixels, _profile(header), header.mode in GREY)
+
+
+def _profile(header):
+    """Return the ICC profile; None if there is none, empty if it is damaged."""
+    return header.info.get("icc_profile") or b"" if "icc_profile" in header.info else None
+
+
+def _inks(header, read, *arguments):
+    """Decode CMYK: by its profile, if that is sound, to sRGB at once; else as `read` does."""
+    profile = _profile(header)
+    if profile:
+        try:
+            return Source(profiles.to_srgb(pillow_formats.loaded(header), profile))
+        except profiles.ProfileError:
+            profile = b""
+    return Source(read(*arguments), profile)
 
 
 def _by_opencv(data, page=0, flags=cv2.IMREAD_COLOR_RGB):

@@ -6,12 +6,13 @@ Only the elements of `ELEMENTS` are read, so that patients' data reaches no obje
 import io
 import warnings
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from skin_cancer.errors import ImageError
 from skin_cancer.images import jpeg, raster
-from skin_cancer.images.limits import DAMAGED, MAX_DEEP_PIXELS, MAX_PIXELS, check_size
+from skin_cancer.images.limits import DAMAGED, MAX_PIXELS, check_size
 
 ELEMENTS = [
     "SOPClassUID",
@@ -41,8 +42,10 @@ VISIBLE_LIGHT = "1.2.840.10008.5.1.4.1.1.77.1."  # dermoscopic, photographic and
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 MAX_RLE = 8_000_000  # bytes of a frame, which may stand for 64 times as many
+MOST_PIXELS = 20_000_000  # unless they are light to decode
+BASELINE = "JPEG Baseline (Process 1)"
 COMPRESSED = (
-    "JPEG Baseline (Process 1)",
+    BASELINE,
     "JPEG Extended (Process 2 and 4)",
     "JPEG-LS Lossless Image Compression",
     "JPEG-LS Lossy (Near-Lossless) Image Compression",
@@ -69,9 +72,9 @@ def read(data: bytes) -> tuple[np.ndarray, bytes | None, bool]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they may quote what the file says
         dataset = _opened(data)
-        _check_kind(dataset)
-        _check_pixels(dataset)
         try:
+            _check_kind(dataset)
+            _check_pixels(dataset)
             return _rgb(dataset), _profile(dataset), _photometric(dataset) in MONOCHROME
         except ImageError:
             raise
@@ -119,27 +122,21 @@ def _check_kind(dataset):
 
 def _check_pixels(dataset):
     """Refuse too many pixels, by what the file says and by what its compressed frame says."""
-    from pydicom.encaps import generate_frames
     from pydicom.uid import RLELossless
 
-    size = dataset.Columns, dataset.Rows
-    check_size(*size, MAX_DEEP_PIXELS if dataset.BitsAllocated > 8 else MAX_PIXELS)
-    syntax = dataset.file_meta.TransferSyntaxUID
+    size, syntax = (dataset.Columns, dataset.Rows), dataset.file_meta.TransferSyntaxUID
+    check_size(*size, MAX_PIXELS if _is_light(dataset) else MOST_PIXELS)
     if not syntax.is_compressed:
         return
     if syntax.name not in COMPRESSED:
         raise ImageError(_not_read(syntax.name))
-    try:
-        frames = generate_frames(dataset.PixelData, number_of_frames=_frames(dataset))
-        frame = next(frames)
-        found = _size(frame) if syntax != RLELossless else size
-    except Exception:
-        raise ImageError(DAMAGED) from None
+    frame = _frame(dataset)
+    found = _size(frame) if syntax != RLELossless else size
     if syntax == RLELossless and len(frame) > MAX_RLE:
         raise ImageError(_not_read("run lengths of more than 8 MB"))
     if found != size:
         raise ImageError(DAMAGED)
-    if syntax.name.startswith("JPEG Baseline"):
+    if syntax.name == BASELINE:
         jpeg.check_codes(jpeg.ended(frame))
 
 
@@ -157,16 +154,45 @@ def _rgb(dataset):
     """Return the first frame as 8-bit RGB."""
     from pydicom.pixels import apply_color_lut, pixel_array
 
-    values = np.asarray(pixel_array(dataset, index=0))
     photometric, top = _photometric(dataset), 2**dataset.BitsStored - 1
+    if _is_jpeg(dataset):
+        flags = cv2.IMREAD_GRAYSCALE if photometric in MONOCHROME else cv2.IMREAD_COLOR
+        frame = np.frombuffer(jpeg.ended(_frame(dataset)), np.uint8)
+        values = np.asarray(cv2.imdecode(frame, flags | cv2.IMREAD_IGNORE_ORIENTATION))
+    else:
+        values = np.array(pixel_array(dataset, index=0))
+        values = values[..., ::-1] if values.ndim == 3 else values
     if photometric == "PALETTE COLOR":
-        values = apply_color_lut(values, dataset)
+        values = apply_color_lut(values, dataset)[..., ::-1]
         top = np.iinfo(values.dtype).max
     if values.dtype.kind == "i":
         values = values.astype(np.int32) + 2 ** (dataset.BitsStored - 1)
     if photometric == "MONOCHROME1":  # in which 0 is white
         values = top - np.minimum(values, top)
-    return raster.to_rgb(values[..., ::-1] if values.ndim == 3 else values.copy(), top)
+    return raster.to_rgb(values, top)
+
+
+def _frame(dataset):
+    """Return the first frame as it is compressed."""
+    from pydicom.encaps import generate_frames
+
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    return next(generate_frames(dataset.PixelData, number_of_frames=frames))
+
+
+def _is_jpeg(dataset):
+    """Say whether the pixels are those of an ordinary JPEG, whose colours libjpeg knows."""
+    if dataset.file_meta.TransferSyntaxUID.name != BASELINE:
+        return False
+    head = _frame(dataset)[:1_000]
+    return _photometric(dataset) != "RGB" or b"JFIF" in head or b"Adobe" in head
+
+
+def _is_light(dataset):
+    """Say whether decoding takes no more memory than an ordinary image does."""
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return _is_jpeg(dataset)
+    return dataset.BitsAllocated == 8 and _photometric(dataset) in ("RGB", *MONOCHROME)
 
 
 def _profile(dataset):
@@ -176,10 +202,6 @@ def _profile(dataset):
 
 def _photometric(dataset):
     return dataset.get("PhotometricInterpretation", "")
-
-
-def _frames(dataset):
-    return int(dataset.get("NumberOfFrames") or 1)
 
 
 def _not_read(compression):

@@ -9,11 +9,19 @@ JPEG_2000, AVIF, HEIF, JPEG_XL, DICOM = "JPEG2000", "AVIF", "HEIF", "JXL", "DICO
 ADVICE = (
     "Choose a whole JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000, AVIF, HEIC, JPEG XL or DICOM file."
 )
-# What files of these kinds end with, in lower case.
-ENDINGS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2",
-    ".j2k", ".j2c", ".jpf", ".jpx", ".avif", ".heic", ".heif", ".hif", ".jxl", ".dcm", ".dicom",
-)  # fmt: skip
+ENDINGS = {  # of files, in lower case
+    JPEG: (".jpg", ".jpeg", ".jpe", ".jfif"),
+    PNG: (".png",),
+    BMP: (".bmp",),
+    TIFF: (".tif", ".tiff"),
+    WEBP: (".webp",),
+    GIF: (".gif",),
+    JPEG_2000: (".jp2", ".j2k", ".j2c", ".jpf", ".jpx"),
+    AVIF: (".avif",),
+    DICOM: (".dcm", ".dicom"),
+    HEIF: (".heic", ".heif", ".hif"),
+    JPEG_XL: (".jxl",),
+}
 
 HEIF_BRANDS = "heic|heix|heim|heis|hevc|hevx|hevm|hevs|mif1|mif2|msf1|miaf"
 # Patterns of the first bytes; the first that fits is the kind.
@@ -56,7 +64,7 @@ NAMED = {
     "a program": rb"MZ|\x7fELF",
     "a file of macOS that only describes another": rb"\0\x05\x16\x07",
     "the address of a file in Git LFS": rb"version https://git-lfs",
-    "a text": rb"[\t\n\r\x20-\x7e]+\Z",
+    "a text file": rb"[\t\n\r\x20-\x7e]+\Z",
 }
 HEAD = 2_000  # bytes that are looked at
 

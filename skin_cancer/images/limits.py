@@ -7,7 +7,7 @@ MAX_PIXELS = 50_000_000  # the most of a camera, and read within 500 MB of memor
 MAX_DEEP_PIXELS = 30_000_000  # of images whose 16 bits or floats are all needed, in that memory
 MIN_SIDE = 32
 DAMAGED = "The image is damaged or incomplete. Save or send it again."
-BAND = 1 << 20  # pixels that are converted at a time, so that no second whole image is held
+BAND = 1 << 18  # pixels that are converted at a time, so that no second whole image is held
 
 
 def check_bytes(count: int) -> None:

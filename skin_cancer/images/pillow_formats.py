@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from importlib.util import find_spec
 from typing import BinaryIO
 
 import numpy as np
@@ -19,6 +20,12 @@ PLUGINS = {  # module, extra of this package, and name of the kind
 # Fewer than of other kinds, since their decoders take more memory.
 MOST_PIXELS = {kinds.JPEG_2000: 20_000_000, kinds.AVIF: 30_000_000, kinds.JPEG_XL: 30_000_000}
 OPAQUE = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def endings() -> list[str]:
+    """Return the endings of the files that are read with the extras that are installed."""
+    lacking = [kind for kind, plugin in PLUGINS.items() if not find_spec(plugin[0])]
+    return [end for kind, ends in kinds.ENDINGS.items() if kind not in lacking for end in ends]
 
 
 def opened(file: BinaryIO, kind: str) -> Image.Image:
@@ -61,7 +68,7 @@ def read(image: Image.Image) -> np.ndarray:
     Raises:
         ImageError: it is damaged.
     """
-    _load(image)
+    loaded(image)
     if image.mode[0] in "IF":
         values = np.array(image)
         return raster.to_rgb(values, raster.top_of(values))
@@ -84,14 +91,34 @@ def orientation(exif: bytes) -> int:
     return found.get(ExifTags.Base.Orientation, 1)
 
 
-def cmyk(image: Image.Image) -> np.ndarray:
-    """Decode an image of mode CMYK: uint8 (height, width, 4).
+def copied(image: Image.Image) -> Image.Image:
+    """Return a copy of an image that may not be decoded yet.
 
     Raises:
         ImageError: it is damaged.
     """
-    _load(image)
-    return np.asarray(image)
+    try:
+        return image.copy()
+    except ERRORS as error:
+        raise ImageError(DAMAGED) from error
+
+
+def loaded(image: Image.Image) -> Image.Image:
+    """Decode an image that Pillow has opened and turn it as its EXIF orientation says, in place.
+
+    Raises:
+        ImageError: it is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            if image.format == kinds.JPEG_XL and not getattr(image, "jpeg", False):
+                image.info.pop("exif", None)  # by its standard, its orientation says nothing
+            ImageOps.exif_transpose(image, in_place=True)
+    except ERRORS as error:
+        raise ImageError(DAMAGED) from error
+    return image
 
 
 def _register(kind):
@@ -106,16 +133,3 @@ def _register(kind):
         ) from error
     if kind == kinds.HEIF:
         plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
-
-
-def _load(image):
-    """Decode an image and turn it as its EXIF orientation says."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.load()
-            if image.format == kinds.JPEG_XL and not image.jpeg:
-                image.info.pop("exif", None)  # by its standard, its orientation says nothing
-            ImageOps.exif_transpose(image, in_place=True)
-    except ERRORS as error:
-        raise ImageError(DAMAGED) from error

@@ -10,7 +10,6 @@ from skin_cancer.images.limits import bands
 
 RGB, GREY, CMYK = "RGB ", "GRAY", "CMYK"  # as a profile names its space
 MODES = {RGB: "RGB", GREY: "L", CMYK: "CMYK"}
-CHANNELS = {"RGB": (3,), "L": (), "CMYK": (4,)}
 SRGB = ImageCms.createProfile("sRGB")
 HEADER = 128  # bytes
 SAME = 2  # levels of 255 that sRGB by another program may differ by
@@ -32,12 +31,12 @@ def space(profile: bytes) -> str:
     return _opened(profile).profile.xcolor_space
 
 
-def to_srgb(image: np.ndarray, profile: bytes) -> np.ndarray:
+def to_srgb(image: np.ndarray | Image.Image, profile: bytes) -> np.ndarray:
     """Bring the colours of an image to sRGB: ICC.1, perceptual rendering.
 
     Args:
-        image: uint8 (height, width, 3) RGB, (height, width) grey or (height, width, 4) CMYK, as
-            the profile's space is.
+        image: uint8 (height, width, 3) RGB or (height, width) grey, or an image of Pillow in CMYK,
+            as the profile's space is.
         profile: the embedded ICC profile.
 
     Returns:
@@ -48,20 +47,33 @@ def to_srgb(image: np.ndarray, profile: bytes) -> np.ndarray:
     """
     opened = _opened(profile)
     mode = MODES.get(opened.profile.xcolor_space)
-    if mode is None or image.shape[2:] != CHANNELS[mode]:
+    if mode is None or mode != _mode(image):
         raise ProfileError(f"a profile for {opened.profile.xcolor_space}")
     try:
         transform = ImageCms.buildTransform(opened, SRGB, mode, "RGB")
     except ImageCms.PyCMSError as error:
         raise ProfileError(str(error)) from error
     _check_neutral(transform, mode)
-    if mode == "RGB" and np.abs(_applied(transform, LATTICE).astype(int) - LATTICE).max() <= SAME:
+    if isinstance(image, Image.Image):
+        width, height = image.size
+    elif mode == "RGB" and np.abs(_applied(transform, LATTICE) - LATTICE.astype(int)).max() <= SAME:
         return image
-    height, width = image.shape[:2]
+    else:
+        height, width = image.shape[:2]
     converted = np.empty((height, width, 3), np.uint8)
     for rows in bands(width, height):
-        converted[rows] = _applied(transform, image[rows])
+        if isinstance(image, Image.Image):
+            part = np.asarray(image.crop((0, rows.start, width, rows.stop)))
+        else:
+            part = image[rows]
+        converted[rows] = _applied(transform, part)
     return converted
+
+
+def _mode(image):
+    if isinstance(image, Image.Image):
+        return image.mode
+    return "RGB" if image.ndim == 3 else "L"
 
 
 def _opened(profile):

@@ -746,7 +746,7 @@ def test_the_table_says_what_the_page_says(shown, picture):
         chances = [row[code] for code in told.prediction.probabilities]
         assert sum(chances) == pytest.approx(1, abs=1e-3)
     assert (refused["file"], refused["verdict"]) == ("a.txt", "")
-    assert refused["refused because"].startswith("This file cannot be read")
+    assert refused["refused because"].startswith("This is a text file, which cannot be read")
     for row in (*rows, refused):
         assert row["model"].startswith(f"Model {bundle.DEFAULT_BUNDLE.name} (trained at")
         age = datetime.now().astimezone() - datetime.fromisoformat(row["read at"])

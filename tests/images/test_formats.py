@@ -104,6 +104,13 @@ def test_the_ending_does_not_matter(ending, tmp_path):
     assert decoding.read_size(path) == (240, 180)
 
 
+def test_only_what_can_be_read_here_is_offered(monkeypatch):
+    """A phone that is not offered HEIC sends JPEG."""
+    assert {".jfif", ".jpe", ".heic", ".jxl", ".dcm"} <= set(pillow_formats.endings())
+    monkeypatch.setattr(pillow_formats, "find_spec", lambda module: None)
+    assert {".heic", ".heif", ".hif", ".jxl"}.isdisjoint(pillow_formats.endings())
+
+
 @pytest.mark.parametrize(
     ("kind", "module", "extra"), [("HEIF", "pillow_heif", "heif"), ("JXL", "pillow_jxl", "jxl")]
 )
@@ -140,7 +147,7 @@ NOT_READ = {
     "an icon": b"\0\0\1\0\1\0" + bytes(40),
     "a raw image of a camera": b"II*\0\x10\0\0\0CR\2\0" + bytes(40),
     "a NIfTI file": bytes(344) + b"n+1\0",
-    "a text": b"age,sex\n55,female\n",
+    "a text file": b"age,sex\n55,female\n",
     "the address of a file in Git LFS": b"version https://git-lfs.github.com/spec/v1\noid",
     "a file of macOS that only describes another": b"\0\x05\x16\x07\0\2\0\0Mac OS X",
 }
