@@ -1,7 +1,8 @@
-"""How many damaged JPEGs are refused: python tests/damage.py COUNT [FOLDER] damages so many.
+"""How many damaged JPEGs are refused: python tests/damage.py COUNT FOLDER SIZES damages so many.
 
-FOLDER holds JPEGs; without one they are drawn. Printed is a table of what came of those of which
-more than 5 % of the pixels changed, and how many of the whole ones were refused.
+FOLDER holds JPEGs; for "drawn" they are drawn. SIZES are those of damaged blocks in bytes. Printed
+is a table of what came of those of which more than 5 % of the pixels changed, and how many of the
+whole ones were refused.
 """
 
 import io
@@ -18,7 +19,6 @@ from PIL import Image
 from skin_cancer.errors import ImageError
 from skin_cancer.images import decoding, jpeg
 
-SIZES = (64, 256, 512, 1024, 4096)  # bytes
 WRITTEN = (
     {"quality": 75},
     {"quality": 90},
@@ -103,17 +103,18 @@ def _start(data):
     return scan + 2 + int.from_bytes(data[scan + 2 : scan + 4])
 
 
-def main(count, folder=None):
+def main(count, folder, *sizes):
     """Print the table."""
-    files = sorted(Path(folder).rglob("*.jpg")) if folder else []
+    files = sorted(Path(folder).rglob("*.jpg"))
     step = max(1, len(files) // int(count))
-    whole = (path.read_bytes() for path in files[::step]) if folder else pictures(int(count))
+    read = (path.read_bytes() for path in files[::step])
+    whole = pictures(int(count)) if folder == "drawn" else read
     counts, alarms = defaultdict(lambda: [0, 0, 0]), 0
     for number, data in enumerate(islice(whole, int(count))):
         alarms += refused(data)
         for place, kind in enumerate(DAMAGES):
             rng = np.random.default_rng((number, place))
-            spoilt = damaged(data, kind, int(rng.choice(SIZES)), rng)
+            spoilt = damaged(data, kind, int(rng.choice([int(size) for size in sizes])), rng)
             much, found = share_changed(data, spoilt) > MUCH, refused(spoilt)
             counts[kind][0] += 1
             counts[kind][1] += much
