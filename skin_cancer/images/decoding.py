@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 CMYK = "CMYK"
+LARGE = 500_000  # pixels of a JPEG whose check takes more than a millisecond
 LOW = 16  # levels of 255 that 12 bits in 16 reach
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B")  # modes of Pillow
 PROFILE_IGNORED = (
@@ -152,12 +154,20 @@ def _to_srgb(source):
 def _jpeg(data, kind):
     data = jpeg.ended(data)
     header = _header(data, kind)
-    jpeg.check_codes(data)
-    return (
-        _inks(header, _by_opencv, data)
-        if header.mode == CMYK
-        else _source(_by_opencv(data), header)
-    )
+    if header.width * header.height < LARGE or "progressive" in header.info:  # these hold all codes
+        jpeg.check_codes(data)
+        return _checked_jpeg(data, header)
+    with ThreadPoolExecutor(1) as other:  # both at once, so that nobody waits for the check
+        checked = other.submit(jpeg.check_codes, data)
+        source = _checked_jpeg(data, header)
+        checked.result()
+    return source
+
+
+def _checked_jpeg(data, header):
+    if header.mode == CMYK:
+        return _inks(header, _by_opencv, data)
+    return _source(_by_opencv(data), header)
 
 
 def _png(data, kind):

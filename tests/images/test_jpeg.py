@@ -18,8 +18,9 @@ def file(image, **options):
     return buffer.getvalue()
 
 
-def test_cut_out_of_the_middle():
-    data = encoded(lesion())
+@pytest.mark.parametrize("size", [(600, 450), (1600, 1200)])
+def test_cut_out_of_the_middle(size):
+    data = encoded(lesion(*size))
     with pytest.raises(ImageError, match="damaged or incomplete"):
         decoding.decode(data[: len(data) // 3] + data[len(data) // 2 :])
 
