@@ -225,6 +225,15 @@ def _by_pillow(data, kind):
     return _source(pillow_formats.read(header), header)
 
 
+def _jpeg_2000(data, kind):
+    source = _by_pillow(data, kind)
+    start = data.find(b"colr\x02", 0, max(data.find(b"jp2c"), 0))
+    if start < 0:
+        return source
+    size = int.from_bytes(data[start - 4 : start])  # of the box, which begins with its size
+    return source._replace(profile=data[start + 7 : start - 4 + size])
+
+
 def _header(data, kind):
     """Open a file; refuse too many or too few pixels."""
     header = pillow_formats.opened(io.BytesIO(data), kind)
@@ -299,6 +308,7 @@ READERS = {
     kinds.PNG: _png,
     kinds.WEBP: _webp,
     kinds.TIFF: _tiff,
+    kinds.JPEG_2000: _jpeg_2000,
     kinds.DICOM: lambda data, kind: Source(*dicom.read(data)),
     kinds.BMP: lambda data, kind: _source(_by_opencv(data), _header(data, kind)),
 }

@@ -25,6 +25,11 @@ def test_cut_out_of_the_middle(size):
         decoding.decode(data[: len(data) // 3] + data[len(data) // 2 :])
 
 
+def test_cut_at_200_bytes():
+    with pytest.raises(ImageError, match="damaged or incomplete"):
+        decoding.decode(encoded(lesion(96, 72))[:200])
+
+
 def test_only_the_end_mark_lacks():
     data = encoded(lesion())
     for end in (data[:-2], data[:-1]):

@@ -72,6 +72,20 @@ def test_grey_image_with_an_rgb_profile(scene):
     assert found.doubts == {}
 
 
+def test_jpeg_2000(scene):
+    """Pillow writes no profile: its box takes the place of that which names the space."""
+    profile = icc.rgb("Display P3")
+    data = file(in_space(scene, profile), "JPEG2000")
+    box = data[data.index(b"colr") - 4 :][:15]
+    longer = (11 + len(profile)).to_bytes(4) + b"colr\x02\0\0" + profile
+    header = data.index(b"jp2h") - 4
+    size = int.from_bytes(data[header : header + 4]) + len(longer) - len(box)
+    data = data.replace(box, longer)
+    data = data[:header] + size.to_bytes(4) + data[header + 4 :]
+    assert difference(decoding.decode(data), scene) < 2
+    assert "profile" in decoding.read(data.replace(b"mntrRGB", b"mntrXYZ")).doubts
+
+
 INKS = {
     (0, 0, 0, 0): (255, 255, 255),
     (255, 0, 0, 0): (0, 255, 255),
