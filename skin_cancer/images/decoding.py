@@ -124,8 +124,11 @@ def read_size(file: str | Path | BinaryIO) -> tuple[int, int]:
         ImageError: not an image file, or too large.
     """
     if isinstance(file, (str, Path)):
-        with open(file, "rb") as opened:
-            return read_size(opened)
+        try:
+            with open(file, "rb") as opened:
+                return read_size(opened)
+        except OSError as error:
+            raise ImageError(f"{file} cannot be opened: {error}.") from error
     kind = kinds.kind(file.read(kinds.HEAD))
     file.seek(0)
     if kind == kinds.TIFF:

@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from skin_cancer.images.limits import bands
 
-RGB, GREY, CMYK = "RGB ", "GRAY", "CMYK"  # as a profile names its space
+RGB, GREY, CMYK = b"RGB ", b"GRAY", b"CMYK"  # as a profile names its space
 MODES = {RGB: "RGB", GREY: "L", CMYK: "CMYK"}
 SRGB = ImageCms.createProfile("sRGB")
 HEADER = 128  # bytes
@@ -22,13 +22,9 @@ class ProfileError(ValueError):
     """A profile that is damaged, or of a space that the image has not."""
 
 
-def space(profile: bytes) -> str:
-    """Return the colour space that a profile is for: `RGB `, `GRAY`, `CMYK` or another.
-
-    Raises:
-        ProfileError: it is damaged.
-    """
-    return _opened(profile).profile.xcolor_space
+def space(profile: bytes) -> bytes:
+    """Return the colour space that a profile is for: `RGB `, `GRAY`, `CMYK` or another."""
+    return profile[16:20]
 
 
 def to_srgb(image: np.ndarray | Image.Image, profile: bytes) -> np.ndarray:
@@ -46,12 +42,12 @@ def to_srgb(image: np.ndarray | Image.Image, profile: bytes) -> np.ndarray:
         ProfileError: the profile is damaged, or of another space.
     """
     opened = _opened(profile)
-    mode = MODES.get(opened.profile.xcolor_space)
+    mode = MODES.get(space(profile))
     if mode is None or mode != _mode(image):
-        raise ProfileError(f"a profile for {opened.profile.xcolor_space}")
+        raise ProfileError(f"a profile for {space(profile)!r}")
     try:
         transform = ImageCms.buildTransform(opened, SRGB, mode, "RGB")
-    except ImageCms.PyCMSError as error:
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
         raise ProfileError(str(error)) from error
     _check_neutral(transform, mode)
     if isinstance(image, Image.Image):

@@ -134,3 +134,5 @@ def test_size_is_read_from_the_header_alone(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(ImageError, match="cannot be read as an image"):
         decoding.read_size(tmp_path / "text.jpg")
+    with pytest.raises(ImageError, match="cannot be opened"):
+        decoding.read_size(tmp_path / "absent.jpg")

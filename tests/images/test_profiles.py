@@ -135,6 +135,7 @@ DAMAGED = {
     "zeros": bytes(len(WHOLE)),
     "zeros after the header": WHOLE[:128] + bytes(len(WHOLE) - 128),
     "for CMYK": icc.cmyk(),
+    "for no colours": WHOLE.replace(b"RGB ", b"RG7\x8a"),
     "for grey": icc.grey(2.2),
     "black is white": WHOLE.replace(b"\0\0\0\1\x02\x33", b"\0\0\0\1\0\0"),
 }
