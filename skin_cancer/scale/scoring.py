@@ -7,7 +7,7 @@ has grown.
 
 import ctypes
 import hashlib
-import io
+import itertools
 import json
 import os
 import sys
@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from skin_cancer import folders, priors
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import ArchiveError, ClusterError, ImageError
-from skin_cancer.images import decoding, squares
+from skin_cancer.images import decoding, kinds, squares
 from skin_cancer.model import bundle
 from skin_cancer.model.classifier import SENSITIVITY, Classifier
 from skin_cancer.scale import archive
@@ -38,11 +38,6 @@ from skin_cancer.scale.archive import list_pictures
 
 __all__ = ["cluster", "list_pictures", "look_again", "read", "score"]
 
-# Of files that say by their name that they are images.
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
-    *(".avif", ".jp2", ".j2k", ".heic", ".heif", ".jxl", ".dcm"),
-)
 NOT_AN_IMAGE = "not an image"
 MANIFEST, SETTINGS, SHARDS = "manifest.parquet", "settings.json", "scores"
 SCHEMA = 3  # of the shards
@@ -368,10 +363,10 @@ def _row(classifier, address, content, settings):
 
 def _may_be_image(address, content):
     """Whether a file says that it is an image, by its name or by how it begins."""
-    if address.lower().endswith(SUFFIXES):
+    if address.lower().endswith(tuple(itertools.chain(*kinds.ENDINGS.values()))):
         return True
     try:
-        decoding.read_size(io.BytesIO(content))
+        kinds.kind(content)
     except ImageError:
         return False
     return True
@@ -379,13 +374,13 @@ def _may_be_image(address, content):
 
 def _schema(codes):
     names = pa.list_(pa.string())
-    kinds = {"address": pa.string(), "diagnosis": pa.string(), "malignancy": pa.float64()}
-    kinds |= {"suspicious": pa.bool_(), "threshold": pa.float64(), "verdict": pa.string()}
-    kinds |= dict.fromkeys(codes, pa.float64())
-    kinds |= {"prediction_set": names, "unfamiliarity": pa.float64(), "quality": names}
-    kinds |= {"error": pa.string(), "model": pa.string(), "graph": pa.string()}
-    kinds |= {"views": pa.int64(), "prior": pa.string(), "sensitivity": pa.float64()}
-    return pa.schema(list(kinds.items()))
+    types = {"address": pa.string(), "diagnosis": pa.string(), "malignancy": pa.float64()}
+    types |= {"suspicious": pa.bool_(), "threshold": pa.float64(), "verdict": pa.string()}
+    types |= dict.fromkeys(codes, pa.float64())
+    types |= {"prediction_set": names, "unfamiliarity": pa.float64(), "quality": names}
+    types |= {"error": pa.string(), "model": pa.string(), "graph": pa.string()}
+    types |= {"views": pa.int64(), "prior": pa.string(), "sensitivity": pa.float64()}
+    return pa.schema(list(types.items()))
 
 
 def _write_table(files, place, name, table, **options):
