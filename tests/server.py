@@ -177,9 +177,9 @@ class Visitor:
 
         return self.until(answers)["content"]["data"]["content"]["more"]
 
-    def send_file(self, name, content, batch=1):
-        """Send a file as the page does; return what the page then says of its state."""
-        offset, more = 0, True
+    def send_file(self, name, content):
+        """Send a file alone, as the page does; return what the page then says of its state."""
+        batch, offset, more = self.sent + 2, 0, True
         while more:
             chunk = content[offset : offset + CHUNK]
             description = {"name": name, "size": len(content), "offset": offset}

@@ -97,7 +97,7 @@ def test_the_report(page):
 
 
 def test_the_table_to_save(page, expected):
-    columns, *lines = page.table.rows
+    columns, *lines = page.table.lines
     rows = [dict(zip(columns, line, strict=True)) for line in lines]
     assert [row["file"] for row in rows] == [row["name"] for row in page.overview.rows]
     for row in rows:

@@ -291,7 +291,7 @@ class Page:
         self.result.show(opinions, self._shown)
         self.overview.summary = overview.summary(opinions, len(self.refusals))
         self.overview.rows = overview.rows(opinions)
-        self.table.rows = table(opinions.values(), self.refusals, self._classifier.description)
+        self.table.lines = table(opinions.values(), self.refusals, self._classifier.description)
         for part, shown in {
             self.overview: len(opinions) > 1,
             self.sensitivity: fitted,

@@ -15,10 +15,10 @@ class Save(anywidget.AnyWidget):
     Attributes:
         words: on the button.
         name: of the file.
-        rows: texts and numbers, the names of the columns first.
+        lines: of texts and numbers, the names of the columns first.
     """
 
     _esm = script("download.js", "save.js")
     words = traitlets.Unicode().tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)
-    rows: traitlets.List[list] = traitlets.List().tag(sync=True)
+    lines: traitlets.List[list] = traitlets.List().tag(sync=True)

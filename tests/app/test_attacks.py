@@ -67,6 +67,7 @@ LISTINGS = (
     "/voila/api/contents",
     "/metrics",
 )
+BEGUN = {"offset": 0, "batch": 1, "left": 0}
 VALUES = (None, True, -1, 10**30, 1.5, "", "x" * 100_000, "IPY_MODEL_none", [], [[]], {}, {"a": []})
 
 
@@ -314,7 +315,10 @@ def test_a_page_whose_messages_were_nonsense_still_reads_pictures(spoilt, tally)
         *({"method": "custom", "content": value} for value in VALUES),
         *({"method": "update", "state": value} for value in VALUES),
         *(
-            {"method": "custom", "content": {"name": name, "size": size, "offset": 0, "batch": 1}}
+            {
+                "method": "custom",
+                "content": {"name": name, "size": size, "offset": 0, "batch": 1, "left": 0},
+            }
             for name in (None, [], "x")
             for size in (-1, 10**30, "x", None)
         ),

@@ -99,7 +99,8 @@ def test_a_kernel_killed_in_the_middle_of_an_upload_disturbs_no_other_visitor(se
         mine = Visitor(server)
         [kernel] = [k for k in server.kernels() if any(mine.kernel in a for a in k.cmdline())]
         picture = encoded(lesion(2000, 1500))
-        description = {"name": "large.jpg", "size": len(picture), "offset": 0, "batch": 1}
+        description = {"name": "large.jpg", "size": len(picture), "offset": 0}
+        description |= {"batch": 1, "left": 0}
         with tally("kernels killed in the middle of an upload"):
             assert mine.ask(description, picture[:1000])
             kernel.kill()

@@ -182,7 +182,7 @@ def test_no_place_for_temporary_files_is_said_in_a_sentence(tmp_path, monkeypatc
 
 
 def test_make_takes_another_home_only_where_it_cannot_be_written(tmp_path):
-    show = ["make", '--eval=home:; @printf %s "$$HOME"', "home"]
+    show = ["make", "--no-print-directory", '--eval=home:; @printf %s "$$HOME"', "home"]
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
     for home, taken in ((tmp_path, tmp_path), (closed, ROOT / "runs" / "home")):

@@ -230,7 +230,7 @@ def test_a_bundle_without_doubt_shows_neither_verdict_nor_cases(bare, picture):
     for absent in ("nine of ten", "training images", "sensitivity", "above", "below"):
         assert absent not in words(shown.record.answer)
     assert "No threshold for this prior" in words(shown.record.answer)
-    assert [row[0] for row in shown.table.rows] == ["file", "lesion.jpg"]
+    assert [row[0] for row in shown.table.lines] == ["file", "lesion.jpg"]
 
 
 def test_the_page_says_what_it_is_not_and_where_pictures_go(shown):
@@ -720,7 +720,7 @@ def test_the_report_says_what_answered_and_asks_no_host(classifier):
 
 def table_of(shown):
     """The rows that the page saves, by their columns."""
-    columns, *rows = shown.table.rows
+    columns, *rows = shown.table.lines
     assert len(set(columns)) == len(columns)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
