@@ -208,6 +208,10 @@ LARGEST = {
 }
 
 
+EACH_TIME = ("JPEG", "JPEG progressive, turned", "PNG", "WebP, alpha", "TIFF, 16 bits")
+SELDOM = [kind for kind in LARGEST if kind not in EACH_TIME]
+
+
 def _noisy():
     tile = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     repeats = SIDE // 256 + 1
@@ -240,7 +244,9 @@ print(json.dumps([found, seconds, memory("VmHWM") - start]))
 """
 
 
-@pytest.mark.parametrize("kind", LARGEST)
+@pytest.mark.parametrize(
+    "kind", [*EACH_TIME, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SELDOM)]
+)
 def test_the_largest_pictures(kind, tmp_path, tally):
     path = tmp_path / "picture"
     path.write_bytes(LARGEST[kind]())

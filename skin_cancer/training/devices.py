@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from skin_cancer.errors import TrainingError
 from skin_cancer.training.keras_settings import keras
 
-PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+PROCESSES, NUMBER = "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID"
 
 
 def join_processes() -> None:
@@ -23,6 +23,11 @@ def join_processes() -> None:
     if keras.backend.backend() != "jax":
         raise TrainingError(f"{PROCESSES} is set: several hosts train under KERAS_BACKEND=jax.")
     keras.distribution.initialize()
+
+
+def is_first() -> bool:
+    """Whether this process is the first of those that train together, also outside `scope`."""
+    return os.environ.get(NUMBER, "0") == "0"
 
 
 def scope() -> AbstractContextManager:

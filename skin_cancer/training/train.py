@@ -60,7 +60,7 @@ def _make_folder(output, alone):
     """Make the folder of a run, from which others are kept out for as long."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        if devices.process()[0] == 0:
+        if devices.is_first():
             alone.enter_context(folders.alone(output, TrainingError))
     except OSError as error:
         raise TrainingError(f"The output folder {output} cannot be made: {error}.") from error
