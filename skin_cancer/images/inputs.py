@@ -24,7 +24,7 @@ SEVERAL = (
     "predict_many takes a folder or several images, such as a list of paths; predict takes one."
 )
 ORDERS = {1: [0], 2: [0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}  # of channels, as `raster` takes them
-PASSED_OVER = ("__MACOSX", "@eaDir")  # folders of systems; hidden ones besides
+PASSED_OVER = ("__MACOSX", "@eaDir")  # what systems add to folders
 
 
 def read(image: Picture) -> Decoded:
@@ -84,6 +84,11 @@ def several(images: str | os.PathLike | Iterable[Picture]) -> Iterator[Picture]:
     if not isinstance(images, Iterable):
         raise ImageError(f"An object of type {_type(images)} came. {SEVERAL}")
     return iter(images)
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether the name of a file or folder is one of hidden ones, or of those that systems add."""
+    return name.startswith(".") or name in PASSED_OVER
 
 
 def _content(path):
@@ -159,5 +164,4 @@ def _type(thing):
 
 
 def _seen(path, folder):
-    parts = path.relative_to(folder).parts
-    return not any(part.startswith(".") or part in PASSED_OVER for part in parts)
+    return not any(map(is_passed_over, path.relative_to(folder).parts))

@@ -19,10 +19,10 @@ from fsspec.utils import get_protocol
 
 from skin_cancer.errors import ArchiveError
 from skin_cancer.images.decoding import MAX_BYTES
+from skin_cancer.images.inputs import is_passed_over
 
 TABLES = (".csv", ".parquet")
 COLUMN = "path"
-PASSED_OVER = ("__MACOSX", "@eaDir")  # what systems add to folders; what begins with a dot, too
 PAUSES = (1, 4)  # seconds before what could not be fetched is tried again
 LOCAL = "file://"
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
@@ -166,11 +166,11 @@ def _walked(folder):
     closed: list[OSError] = []
     seen = {os.path.realpath(folder)}
     for here, folders, names in os.walk(folder, onerror=closed.append, followlinks=True):
-        kept = [name for name in folders if not _is_passed_over(name)]
+        kept = [name for name in folders if not is_passed_over(name)]
         real = {name: os.path.realpath(os.path.join(here, name)) for name in kept}
         folders[:] = [name for name in kept if real[name] not in seen]
         seen.update(real.values())
-        paths = [os.path.join(here, name) for name in names if not _is_passed_over(name)]
+        paths = [os.path.join(here, name) for name in names if not is_passed_over(name)]
         yield from filter(_is_file, paths)
     yield from (os.fsdecode(error.filename) for error in closed)
 
@@ -180,13 +180,9 @@ def _is_file(path):
     return os.path.isfile(path) or not os.path.exists(path)
 
 
-def _is_passed_over(name):
-    return name.startswith(".") or name in PASSED_OVER
-
-
 def _counts(path, source):
     """Whether no name in a path is passed over, but those that the source itself has."""
-    return not any(map(_is_passed_over, set(path.split("/")) - set(source.split("/"))))
+    return not any(map(is_passed_over, set(path.split("/")) - set(source.split("/"))))
 
 
 def _listed_elsewhere(source):
