@@ -290,12 +290,14 @@ def _sensitivity(opinion):
     if verdict.suspicious is None:
         return ""
     aim = f"The threshold is set to find {percent(verdict.sensitivity)} of malignant lesions."
-    if not found:
-        return aim
+    return " ".join([aim, *map(_found, found)])
+
+
+def _found(measured):
     return (
-        f"{aim} On {found['images']:,} test images it found {_interval(found['sensitivity'])} of "
-        f"the malignant lesions and left {_interval(found['specificity'])} of the benign ones "
-        "below it."
+        f"On {measured['images']:,} test images of {measured['title'].split(',')[0]} it found "
+        f"{_interval(measured['sensitivity'])} of the malignant lesions and left "
+        f"{_interval(measured['specificity'])} of the benign ones below it."
     )
 
 

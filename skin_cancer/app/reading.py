@@ -131,7 +131,7 @@ class Opinion:
     prediction: Prediction
     verdict: Verdict
     prior: Prior
-    found: dict | None
+    found: list[dict]
     terms: str
 
 

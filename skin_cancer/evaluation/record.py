@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
+from skin_cancer import folders
 from skin_cancer.errors import BundleError
 from skin_cancer.model import bundle, bundle_writer
 
@@ -21,10 +23,10 @@ def save(folder: str | Path, measured: dict) -> None:
     Raises:
         BundleError: the bundle is damaged or cannot be written.
     """
-    description = bundle.read(folder)
-    kept = description.metrics.get(measured["title"], {})
-    more = {name: kept.get(name, {}) for name in ("thresholds", "tables", "figures")}
-    _write_metrics(folder, description, measured["title"], more | measured)
+    with _changed(folder) as description:
+        kept = description.metrics.get(measured["title"], {})
+        more = {name: kept.get(name, {}) for name in ("thresholds", "tables", "figures")}
+        _write_metrics(folder, description, measured["title"], more | measured)
 
 
 def measured_thresholds(points: pd.DataFrame, command: str) -> dict:
@@ -56,22 +58,22 @@ def illustrate(
     Raises:
         BundleError: the bundle is damaged, cannot be written, or has no measures of that title.
     """
-    description = bundle.read(folder)
-    if title not in description.metrics:
-        raise BundleError(
-            f"{folder} has no measures of {title}. Save them first: -p save True in notebook 4."
-        )
-    kept = description.metrics[title]
-    files = {_file_name(title, caption): caption for caption in figures}
-    measured = {
-        **kept,
-        "tables": kept.get("tables", {})
-        | {caption: _plain(table, command) for caption, table in tables.items()},
-        "figures": kept.get("figures", {})
-        | {name: {"caption": caption, "command": command} for name, caption in files.items()},
-    }
-    drawn = {name: figures[caption] for name, caption in files.items()}
-    _write_metrics(folder, description, title, measured, drawn)
+    with _changed(folder) as description:
+        if title not in description.metrics:
+            raise BundleError(
+                f"{folder} has no measures of {title}. Save them first: -p save True in notebook 4."
+            )
+        kept = description.metrics[title]
+        files = {_file_name(title, caption): caption for caption in figures}
+        measured = {
+            **kept,
+            "tables": kept.get("tables", {})
+            | {caption: _plain(table, command) for caption, table in tables.items()},
+            "figures": kept.get("figures", {})
+            | {name: {"caption": caption, "command": command} for name, caption in files.items()},
+        }
+        drawn = {name: figures[caption] for name, caption in files.items()}
+        _write_metrics(folder, description, title, measured, drawn)
 
 
 def add_study(folder: str | Path, caption: str, table: pd.DataFrame, command: str) -> None:
@@ -86,9 +88,19 @@ def add_study(folder: str | Path, caption: str, table: pd.DataFrame, command: st
     Raises:
         BundleError: the bundle is damaged or cannot be written.
     """
-    description = bundle.read(folder)
-    studies = {**description.studies, caption: _plain(table, command)}
-    bundle_writer.write(folder, dataclasses.replace(description, studies=studies), folder)
+    with _changed(folder) as description:
+        studies = {**description.studies, caption: _plain(table, command)}
+        bundle_writer.write(folder, dataclasses.replace(description, studies=studies), folder)
+
+
+@contextmanager
+def _changed(folder):
+    """Yield what a bundle says, while other runs that change it or one beside it wait."""
+    try:
+        with folders.in_turn(Path(folder).resolve().parent):
+            yield bundle.read(folder)
+    except OSError as error:
+        raise BundleError(f"The bundle cannot be written to {folder}: {error}.") from error
 
 
 def _write_metrics(folder, description, title, measured, figures=None):

@@ -93,22 +93,23 @@ class Description:
             raise ValueError(f"prior={name!r}: take {known} or, in Python, a dictionary.")
         return self.priors[name]
 
-    def found_at(self, prior: str, sensitivity: float) -> dict | None:
-        """Return what a threshold found on the images that the model was measured on.
+    def found_at(self, prior: str, sensitivity: float) -> list[dict]:
+        """Return what a threshold found on each set of images that the model was measured on.
 
         Args:
             prior: as in `thresholds`.
             sensitivity: that the threshold aims at.
 
         Returns:
-            `images`, their number; `sensitivity` and `specificity`, each a dictionary of `value`,
-            `low` and `high` in [0, 1]. None if that was not measured.
+            Of each set `title` and `images`, their number; `sensitivity` and `specificity`, each a
+            dictionary of `value`, `low` and `high` in [0, 1].
         """
-        for measured in self.metrics.values():
-            for point in measured.get("thresholds", {}).get(prior, {}).get("points", []):
-                if point["aimed at"] == sensitivity:
-                    return {"images": measured["images"], **point}
-        return None
+        return [
+            {"title": title, "images": measured["images"], **point}
+            for title, measured in self.metrics.items()
+            for point in measured.get("thresholds", {}).get(prior, {}).get("points", [])
+            if point["aimed at"] == sensitivity
+        ]
 
     @property
     def files(self) -> list[str]:

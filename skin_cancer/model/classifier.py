@@ -20,12 +20,13 @@ from skin_cancer.errors import BundleError, ImageError
 from skin_cancer.images import inputs, quality, squares
 from skin_cancer.images.inputs import Picture
 from skin_cancer.images.quality import SIDE, Square
-from skin_cancer.model import bundle
-from skin_cancer.model.uncertainty import UNFAMILIAR, Case, Doubt
+from skin_cancer.model import bundle, copies
+from skin_cancer.model.uncertainty import UNFAMILIAR, Case, Doubt, Origin
 
 MAX_VIEWS = 8
 ZOOMS = (1.0, 0.9, 0.8, 0.7)
 STRANGE = "This image is unlike the training images: do not rely on the answer."
+KNOWN = "This lesion is among the training images: the answer proves nothing."
 DISCLAIMER = (
     "This program supports a doctor's decision. It is not a medical device and makes no diagnosis."
 )
@@ -106,6 +107,7 @@ class Prediction:
     quality: dict[str, str] = field(default_factory=dict)
     source: str | None = None
     features: np.ndarray | None = field(default=None, repr=False)
+    origin: Origin | None = field(default=None, repr=False)
     doubt: Doubt | None = field(default=None, repr=False)
 
     @property
@@ -158,10 +160,21 @@ class Prediction:
     @property
     def warnings(self) -> list[str]:
         """Why the answer should be doubted, each a sentence for the user."""
-        return [STRANGE] * self.unfamiliar + list(self.quality.values())
+        known = [KNOWN] if self.known else []
+        return [STRANGE] * self.unfamiliar + known + list(self.quality.values())
+
+    @property
+    def known(self) -> Case | None:
+        """The training image that this one is, or a part of: resized, compressed, turned or not.
+
+        None where there is none, or the bundle cannot say.
+        """
+        return self.origin.known if self.origin else None
 
     def similar(self, count: int = 5) -> list[Case]:
         """Return the confirmed lesions among the training images that look most alike.
+
+        A lesion that the image is known to show is not among them.
 
         Args:
             count: of the lesions, the most similar first; fewer if the bundle has fewer.
@@ -177,7 +190,9 @@ class Prediction:
                 "This bundle has no confirmed cases: "
                 "python -m skin_cancer.training.calibration adds them."
             )
-        return self.doubt.similar(self.features, count)
+        own = self.known.lesion_id if self.known else None
+        found = self.doubt.similar(self.features, count + 1)
+        return [case for case in found if case.lesion_id != own][:count]
 
     @cached_property
     def heatmaps(self) -> dict[str, np.ndarray]:
@@ -301,6 +316,7 @@ class Classifier:
             more["prediction_set"] = self._doubt.set_of(self._weighed(logits, balanced))
             more["unfamiliarity"] = self._doubt.unfamiliarity(features, first)
             more["features"] = self._doubt.reduced(features)
+            more["origin"] = Origin(self._doubt, more["features"], copies.patterns(first))
             more["doubt"] = self._doubt
         took = 1000 * (time.perf_counter() - start)
         name, width, height = self.description.name, square.width, square.height

@@ -7,15 +7,19 @@ had not learnt.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from skin_cancer.images import squares
+from skin_cancer.model import copies
 
 REDUCED = 64  # numbers kept of each confirmed case
 EXPONENT = 0.5  # of the features before distances are taken: a few large ones rule otherwise
 SKIN_WEIGHT = 1.5
 UNFAMILIAR = 0.5
+CANDIDATES = 300  # nearest training images, of which an image may be a copy
+COPY = 1.5  # least sum of both likenesses to the image that it is a copy of
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Case:
     """A confirmed case from the training images.
 
     Attributes:
-        image_id, lesion_id: of ISIC and HAM10000.
+        image_id, lesion_id: of the archive that it is in.
         diagnosis: confirmed ISIC code.
         similarity: cosine of the reduced features, -1 to 1.
     """
@@ -125,12 +129,34 @@ class Doubt:
         for i in np.argsort(-likeness, kind="stable"):
             if len(found) == count:
                 break
-            image, lesion, code = (
-                str(r[name][i]) for name in ("image_id", "lesion_id", "diagnosis")
-            )
-            case = Case(image, lesion, code, similarity=float(likeness[i]))
+            case = self._case(i, likeness[i])
             found.setdefault(case.lesion_id, case)
         return list(found.values())
+
+    def known(self, reduced: np.ndarray, patterns: list[np.ndarray]) -> Case | None:
+        """Return the training image that an image is a copy or a part of, if there is one.
+
+        It is one of the `CANDIDATES` with the most similar features, and these and its pattern
+        together are alike enough (`COPY`). None for a bundle that was fitted without patterns.
+
+        Args:
+            reduced: float (64,), as `reduced` returns it.
+            patterns: as `copies.patterns` returns them.
+        """
+        r = self._reference
+        if "patterns" not in r:
+            return None
+        likeness = r["cases"].astype(np.float32) @ reduced
+        near = np.argsort(-likeness, kind="stable")[:CANDIDATES]
+        row, alike = copies.find(patterns, r["patterns"][near])
+        found = self._case(near[row], likeness[near[row]])
+        return found if alike + found.similarity >= COPY else None
+
+    def _case(self, row, likeness):
+        image, lesion, code = (
+            str(self._reference[name][row]) for name in ("image_id", "lesion_id", "diagnosis")
+        )
+        return Case(image, lesion, code, similarity=float(likeness))
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
         """Return log probabilities, up to a constant, under the training prior.
@@ -142,6 +168,26 @@ class Doubt:
             logits: float (diagnoses,), as the graph gives them: they assume the training prior.
         """
         return logits / self._fitted["temperature"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an image comes from, as far as the training images tell: sought once, when asked.
+
+    Attributes:
+        doubt: what a bundle knows of its training images.
+        reduced: float (64,), of the image, as `Doubt.reduced` returns it.
+        patterns: of the image, as `copies.patterns` returns them.
+    """
+
+    doubt: Doubt
+    reduced: np.ndarray
+    patterns: list[np.ndarray]
+
+    @cached_property
+    def known(self) -> Case | None:
+        """The training image that the image is a copy or a part of, if there is one."""
+        return self.doubt.known(self.reduced, self.patterns)
 
 
 def root(features: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from skin_cancer.data import archives, dataset
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import BundleError, SkinCancerError, TrainingError
 from skin_cancer.images import lesion, squares
-from skin_cancer.model import bundle, bundle_writer, uncertainty
+from skin_cancer.model import bundle, bundle_writer, copies, uncertainty
 from skin_cancer.model.classifier import Classifier
 from skin_cancer.training.config import divide, read_as_divided
 
@@ -196,10 +196,14 @@ def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:
     size = classifier.description.input_size
     cut = (squares.centre_square(image, size) for image in dataset.read_images(table))
     described = [
-        (classifier.features(square), squares.appearance(square))
+        (
+            classifier.features(square),
+            squares.appearance(square),
+            copies.packed(copies.patterns(square)[0]),
+        )
         for square in tqdm(cut, total=len(table), desc="familiar", unit="image")
     ]
-    features, looks = (np.array(part) for part in zip(*described, strict=True))
+    features, looks, patterns = (np.array(part) for part in zip(*described, strict=True))
     mean, basis = _subspace(uncertainty.root(features))
     within = (uncertainty.root(features) - mean) @ basis.astype(np.float32)
     spread = LedoitWolf().fit(looks)
@@ -209,6 +213,7 @@ def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:
         "appearance_mean": spread.location_.astype(np.float32),
         "appearance_precision": spread.precision_.astype(np.float32),
         **_skin(classifier, table, mean, basis, within),
+        "patterns": patterns,
         "cases": uncertainty.reduce(uncertainty.root(features) - mean, basis).astype(np.float16),
         "image_id": archives.archive_ids(table).to_numpy(str),
         **{name: table[name].to_numpy(str) for name in ("lesion_id", "diagnosis")},

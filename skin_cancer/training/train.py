@@ -21,7 +21,7 @@ import pandas as pd
 from skin_cancer import folders
 from skin_cancer.data import dataset
 from skin_cancer.errors import SkinCancerError, TrainingError
-from skin_cancer.training import checkpoint, devices
+from skin_cancer.training import checkpoint, devices, memory
 from skin_cancer.training.batches import Pictures, TrainingImages
 from skin_cancer.training.config import CHECKPOINT, TrainingConfig, divide, read_divided
 from skin_cancer.training.export import export_bundle
@@ -67,6 +67,7 @@ def _make_folder(output, alone):
 
 
 def _train_in_folder(config):
+    memory.keep_freed()
     keras.utils.set_random_seed(config.seed)
     table = read_divided(config)
     training, validation = divide(table, config.recipe)

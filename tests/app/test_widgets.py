@@ -5,6 +5,7 @@ import time
 import weakref
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from skin_cancer.data import examples
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.images.quality import Square
 from skin_cancer.model import bundle, bundle_writer
-from skin_cancer.model.classifier import Classifier, Verdict, percent
+from skin_cancer.model.classifier import KNOWN, Classifier, Verdict, percent
 from skin_cancer.model.uncertainty import UNFAMILIAR, Case
 
 STRANGE_HEADING = f"<h2>{answer.UNKNOWN}</h2>"
@@ -273,8 +274,10 @@ def test_a_higher_sensitivity_calls_more_suspicious(shown, familiar, classifier)
     for each, sensitivity in zip(told, found, strict=True):
         verdict = each.verdict
         assert verdict.suspicious == (verdict.malignancy >= verdict.threshold)
-        assert each.found["images"] == 1490
-        assert abs(each.found["sensitivity"]["value"] - sensitivity) < 0.05
+        (found,) = each.found
+        assert found["title"] == "HAM10000, holdout"
+        assert found["images"] == 1490
+        assert abs(found["sensitivity"]["value"] - sensitivity) < 0.05
 
 
 @pytest.mark.parametrize("suspicious", [True, False])
@@ -312,8 +315,8 @@ def test_a_verdict_looks_reassuring_only_where_nothing_speaks_against_it(
 ):
     probabilities = dict.fromkeys(familiar.prediction.probabilities, 0.01) | {"NV": 0.9}
     told = changed(familiar, probabilities=probabilities, prediction_set=codes, **doubt)
-    told = replace(told, verdict=replace(told.verdict, suspicious=suspicious))
-    content = answer.answer_html(told)
+    verdict = replace(told.verdict, suspicious=suspicious, malignancy=0.04, threshold=0.2)
+    content = answer.answer_html(replace(told, verdict=verdict))
     assert f'class="sc-verdict sc-{look}"' in content
     assert ("Not an all-clear" in content) == bool(reason)
     assert reason in words(content)
@@ -362,6 +365,7 @@ def test_what_is_not_improbable_is_named_though_it_is_not_in_the_prediction_set(
         "Most likely: benign keratosis. Cannot be excluded: melanoma and basal cell carcinoma. "
         "Also possible: melanocytic nevus"
     )
+    told = replace(told, verdict=replace(told.verdict, suspicious=False))
     shown = "Most likely benign keratosis 40% A harmless change"
     assert shown in words(answer.answer_html(told))
 
@@ -370,12 +374,21 @@ def test_what_the_sensitivity_means_is_told_with_what_was_measured(familiar):
     found = {"value": 0.915, "low": 0.88, "high": 0.941}
     passed = {"value": 0.768, "low": 0.75, "high": 0.79}
     measured = {"images": 1490, "sensitivity": found, "specificity": passed}
-    said = words(answer.answer_html(replace(familiar, found=measured)))
+    both = [{"title": f"{name}, holdout", **measured} for name in ("HAM10000", "MILK10k")]
+    said = words(answer.answer_html(replace(familiar, found=both)))
     assert (
-        "set to find 95% of malignant lesions. On 1,490 test images it found 91.5% (95% interval "
-        "88.0 to 94.1%) of the malignant lesions and left 76.8% (95% interval 75.0 to 79.0%) of "
-        "the benign ones below it." in said
+        "set to find 95% of malignant lesions. On 1,490 test images of HAM10000 it found 91.5% "
+        "(95% interval 88.0 to 94.1%) of the malignant lesions and left 76.8% (95% interval 75.0 "
+        "to 79.0%) of the benign ones below it. On 1,490 test images of MILK10k it found" in said
     )
+
+
+def test_a_training_image_is_called_one(familiar):
+    own = familiar.prediction.similar(1)[0]
+    told = changed(familiar, origin=SimpleNamespace(known=own))
+    assert KNOWN in told.prediction.warnings
+    assert KNOWN in words(answer.answer_html(told))
+    assert own.image_id not in answer.cases_html(replace(told.reading, prediction=told.prediction))
 
 
 def test_a_number_beside_its_threshold_has_the_digits_that_tell_them_apart():

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -142,13 +143,22 @@ def test_what_thresholds_found_is_kept_as_numbers(copy):
     found = {priors.CLINIC: record.measured_thresholds(points, "COMMAND")}
     kept = bundle.read(copy).metrics[title]
     record.save(copy, {**kept, "title": title, "thresholds": found})
-    told = bundle.read(copy).found_at(priors.CLINIC, 0.95)
+    told, *_ = bundle.read(copy).found_at(priors.CLINIC, 0.95)
+    assert told["title"] == title
     assert told["images"] == kept["images"]
     assert told["sensitivity"] == {"value": 0.9, "low": 0.8, "high": 1.0}
     assert told["specificity"]["value"] == 0.7
-    assert bundle.read(copy).found_at(priors.SCREENING, 0.95) is None
+    assert bundle.read(copy).found_at(priors.SCREENING, 0.95) == []
     card = (copy / bundle.CARD).read_text()
     assert "| 0.950 | 0.250 | 0.900 (0.800 to 1.000) | 0.700 (0.600 to 0.800) |" in card
+
+
+def test_measures_that_two_runs_save_at_once_are_all_kept(copy):
+    measured = {name: {"title": name} for name in "abcdef"}
+    shown = next(iter(bundle.read(copy).metrics.values()))
+    with ThreadPoolExecutor(len(measured)) as runs:
+        list(runs.map(lambda each: record.save(copy, {**shown, **each}), measured.values()))
+    assert bundle.read(copy).metrics.keys() >= measured.keys()
 
 
 def as_schema_3(folder):

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ from skin_cancer import BundleError, Classifier, priors
 from skin_cancer.data import dataset, splits
 from skin_cancer.diagnoses import ISIC_2018
 from skin_cancer.errors import TrainingError
+from skin_cancer.evaluation import known
 from skin_cancer.images import quality
 from skin_cancer.images.lesion import bare_skin
 from skin_cancer.images.quality import Square
 from skin_cancer.model import bundle, bundle_writer, uncertainty
+from skin_cancer.model.classifier import KNOWN
 from skin_cancer.model.uncertainty import Doubt
 from skin_cancer.training import calibration
 from skin_cancer.training.config import PREDICTIONS
@@ -177,14 +180,35 @@ def test_a_fitted_bundle_knows_its_training_images(fitted_bundle, ham10000):
     training = table[~table["fold"].isin([splits.HOLDOUT, 0])]
     found = fitted.predict(training["path"].iloc[0])
     assert found.unfamiliarity < uncertainty.UNFAMILIAR
+    assert found.known.image_id == training["image_id"].iloc[0]
+    assert found.known.similarity == pytest.approx(1, abs=0.01)
+    assert KNOWN in found.warnings
     nearest = found.similar(3)
-    assert nearest[0].image_id == training["image_id"].iloc[0]
-    assert nearest[0].similarity == pytest.approx(1, abs=0.01)
-    assert len({case.lesion_id for case in nearest}) == 3
+    assert len({case.lesion_id for case in nearest} - {found.known.lesion_id}) == 3
     assert [c.similarity for c in nearest] == sorted((c.similarity for c in nearest), reverse=True)
     cases = np.load(fitted_bundle / bundle.REFERENCE)
     assert sorted(cases["image_id"]) == sorted(training["image_id"])
     assert cases["cases"].dtype == np.float16
+
+
+def test_how_well_it_knows_them_is_measured_from_the_shell(fitted_bundle, ham10000):
+    arguments = (f"--bundle={fitted_bundle}", f"--data={ham10000}", "--part=0")
+    done = call("evaluation.known", *arguments)
+    assert done.returncode == 0, done.stderr
+    shares = dict(re.findall(r"^(\w.*\w) +(\d\.\d{3})$", done.stdout, re.MULTILINE))
+    assert float(shares["as it is"]) == 1
+    assert len(shares) == len(known.CHANGES)
+    assert re.search(r"0: \d+ of \d+ images taken for a training image", done.stdout)
+
+
+def test_a_bundle_fitted_before_there_were_patterns_knows_no_copies(fitted_bundle, ham10000):
+    fitted = Classifier.load(fitted_bundle)
+    path = dataset.read(ham10000)["path"].iloc[0]
+    with np.load(fitted_bundle / bundle.REFERENCE) as reference:
+        kept = {name: reference[name] for name in reference if name != "patterns"}
+    fitted._doubt = uncertainty.Doubt(fitted.description.doubt, kept)
+    assert fitted.predict(path).known is None
+    assert fitted.predict(path).similar(1)[0].similarity == pytest.approx(1, abs=0.01)
 
 
 def test_a_bundle_without_its_reference_is_refused(fitted_bundle, tmp_path):
