@@ -166,9 +166,9 @@ def test_a_visitor_reads_a_diagnosis(tab, picture):
     scale = answer.get_by_role("img", name=f"{verdict.percents[0]} on a scale")
     assert f"threshold {verdict.percents[1]}" in scale.get_attribute("aria-label")
     assert answer.locator(".sc-bars tr").count() == len(Classifier.load().description.diagnoses)
-    assert not answer.get_by_text("test images it found").is_visible()
+    assert not answer.get_by_text("test images of HAM10000 it found").is_visible()
     answer.get_by_text("About this answer").click()
-    assert answer.get_by_text("test images it found").is_visible()
+    assert answer.get_by_text("test images of HAM10000 it found").is_visible()
     shown = tab.get_by_role("img", name="The square of your image").bounding_box()
     heat = tab.get_by_role("img", name=f"is evidence for {expected(picture)}").bounding_box()
     assert shown["width"] > 200

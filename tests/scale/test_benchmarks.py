@@ -46,7 +46,8 @@ def test_all_engines_give_the_same_logits(threads):
     ours = benchmarks.logits(engines["LiteRT, float (ours)"](square))
     for name, engine in engines.items():
         difference = np.abs(benchmarks.logits(engine(square)) - ours).max()
-        assert difference < (0.5 if "int8" in name else 0.01), name
+        # A processor without 8-bit dot products rounds further: 0.7 of OpenVINO on some.
+        assert difference < (1 if "int8" in name else 0.01), name
 
 
 def test_the_steps_are_those_of_an_answer(picture):
