@@ -19,7 +19,7 @@ EXPONENT = 0.5  # of the features before distances are taken: a few large ones r
 SKIN_WEIGHT = 1.5
 UNFAMILIAR = 0.5
 CANDIDATES = 300  # nearest training images, of which an image may be a copy
-COPY = 1.6  # least sum of both likenesses: 99 in 100 training images reach it, cut at a side
+COPY = 1.6  # least sum of both likenesses; `evaluation.known` says how many copies reach it
 
 
 @dataclass(frozen=True)
