@@ -144,10 +144,11 @@ class Doubt:
             patterns: as `copies.patterns` returns them.
         """
         r = self._reference
-        if "patterns" not in r:
-            return None
         likeness = r["cases"].astype(np.float32) @ reduced
         near = np.argsort(-likeness, kind="stable")[:CANDIDATES]
+        near = near[likeness[near] >= COPY - 1]  # no pattern is more alike than 1
+        if "patterns" not in r or not len(near):
+            return None
         row, alike = copies.find(patterns, r["patterns"][near])
         found = self._case(near[row], likeness[near[row]])
         return found if alike + found.similarity >= COPY else None
