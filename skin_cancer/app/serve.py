@@ -23,6 +23,7 @@ from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 
 from skin_cancer.errors import SkinCancerError
+from skin_cancer.images.kinds import FORMATS
 from skin_cancer.model import bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +128,7 @@ def main() -> None:
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m skin_cancer.app.serve",
-        description="Serve the page. Further options are Voila's.",
+        description=f"Serve the page, which reads {FORMATS} files. Further options are Voila's.",
         allow_abbrev=False,
     )
     parser.add_argument("--ip", default="127.0.0.1", help="address of this computer to listen at")

@@ -6,9 +6,8 @@ from skin_cancer.errors import ImageError
 
 JPEG, PNG, BMP, TIFF, WEBP, GIF = "JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"
 JPEG_2000, AVIF, HEIF, JPEG_XL, DICOM = "JPEG2000", "AVIF", "HEIF", "JXL", "DICOM"
-ADVICE = (
-    "Choose a whole JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000, AVIF, HEIC, JPEG XL or DICOM file."
-)
+FORMATS = "JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000, AVIF, HEIC, JPEG XL or DICOM"
+ADVICE = f"Choose a whole {FORMATS} file."
 ENDINGS = {  # of files, in lower case
     JPEG: (".jpg", ".jpeg", ".jpe", ".jfif"),
     PNG: (".png",),

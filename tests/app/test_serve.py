@@ -22,6 +22,7 @@ from server import Server, Visitor, wait_for
 from skin_cancer import BundleError
 from skin_cancer.app.kernels import VisitorKernels
 from skin_cancer.app.serve import PORT
+from skin_cancer.images import kinds
 from skin_cancer.model import bundle
 
 ADDRESS_LINE = r"The page is at http://localhost:\d+ ; stop it with Ctrl-C\.\n"
@@ -91,6 +92,12 @@ def test_ctrl_c_is_heard_while_a_kernel_starts_and_the_server_is_at_something(tm
     finally:
         with suppress(psutil.NoSuchProcess):  # it has ended
             process.terminate()
+
+
+def test_the_help_names_the_formats_that_are_read():
+    told = " ".join(call("app.serve", "--help").stdout.split())
+    assert f"reads {kinds.FORMATS} files" in told
+    assert len(re.split(r", | or ", kinds.FORMATS)) == len(kinds.READ)
 
 
 def test_a_port_in_use_is_said_in_a_sentence(taken):
