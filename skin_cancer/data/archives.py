@@ -1,21 +1,26 @@
 """The layouts of the published archives, and one of them to a checked table."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
 
+from skin_cancer.data import tables
 from skin_cancer.data.levelling import BCN, levelled
 from skin_cancer.data.sample import ID_PREFIX, MASKS
 from skin_cancer.diagnoses import TAXONOMY
 from skin_cancer.errors import DatasetError
+from skin_cancer.images import kinds
 
 SAMPLE_TITLE = "synthetic sample"
 LABELS = ("diagnosis", "alternative", "apart")
 DETAILS = ("dx_type", "age", "sex", "localization", "dataset")
-ENDINGS = (".csv", ".tab", "")
+ENDINGS = (".csv", ".tab", ".tsv", ".txt", "")
+ENDING = "(?i)(" + "|".join(re.escape(e) for each in kinds.ENDINGS.values() for e in each) + ")$"
 SHOWN = 5
 
 NONE_OF_OURS, EXAMPLE = "none of our diagnoses", "example"
@@ -173,15 +178,21 @@ def read(folder: Path, layout: Layout, images_as_lesions: bool) -> pd.DataFrame:
         table["dataset"] = layout.source or _sources(table["lesion_id"], layout.sources)
     if not layout.names_all_lesions:
         table["lesion_id"] = table["lesion_id"].astype("string").fillna(table["image_id"])
-    files = [path for path in folder.glob(layout.images) if not path.name.startswith(".")]
-    paths = {path.stem: path for path in files if path.stem not in close_ups}
+    paths = _image_files(folder, layout, set(table["image_id"].dropna()))
+    paths = {stem: path for stem, path in paths.items() if stem not in close_ups}
     _check(folder, layout, table, paths)
     return _finished(folder, table, paths, layout)
 
 
 def _find_table(folder, name):
-    paths = [parent / f"{name}{end}" for parent in (folder, folder / name) for end in ENDINGS]
-    return next((path for path in paths if path.is_file()), None)
+    wanted = [f"{name}{end}".lower() for end in ENDINGS]
+    for parent in (folder, folder / name):
+        files = parent.iterdir() if parent.is_dir() else ()
+        found = {path.name.lower(): path for path in files if path.name.lower() in wanted}
+        for path in (found[each] for each in wanted if each in found):
+            if path.is_file():
+                return path
+    return None
 
 
 def _joined(folder, layout, images_as_lesions):
@@ -228,14 +239,10 @@ def _merged(table, others):
 
 
 def _read_table(path, layout):
-    """Read a table whose columns are parted by commas or, as Dataverse gives them, by tabs."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            separator = "\t" if "\t" in file.readline() else ","
-        table = pd.read_csv(path, sep=separator, dtype="string", encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read as a table: {error}") from error
-    return table.rename(columns=layout.columns)
+    table = tables.read(path).rename(columns=layout.columns)
+    if "image_id" in table:
+        table["image_id"] = table["image_id"].str.replace(ENDING, "", regex=True)
+    return table
 
 
 def _labels(table, taxonomy):
@@ -246,7 +253,42 @@ def _labels(table, taxonomy):
         "alternative": {word: meant[1] for word, meant in taxonomy.items() if meant[1:]},
         "apart": {word: NONE_OF_OURS for word, meant in taxonomy.items() if not meant},
     }
-    return {name: word.map(values).astype("string") for name, values in columns.items()}
+    return {
+        name: word.str.lower()
+        .map({key.lower(): value for key, value in values.items()})
+        .astype("string")
+        for name, values in columns.items()
+    }
+
+
+def _image_files(folder, layout, ids):
+    """Return each image's file by its name without the ending.
+
+    They lie as published; where some do not, all image files below the folder are taken, but for
+    those of other layouts and the masks.
+
+    Raises:
+        DatasetError: one id has two files of different content.
+    """
+    paths = {path.stem: path for path in folder.glob(layout.images) if _is_image(path)}
+    if ids <= paths.keys():
+        return paths
+    others = [MASKS, ISIC_2018_TEST.images.split("/")[0]]
+    found: dict[str, Path] = {}
+    for path in sorted(filter(_is_image, folder.rglob("*"))):
+        inside = path.relative_to(folder).parts[:-1]
+        if any(fnmatch(part, other) for part in inside for other in others):
+            continue
+        other = found.setdefault(path.stem, path)
+        if other != path and other.read_bytes() != path.read_bytes():
+            raise DatasetError(
+                f"{other} and {path} are different images of one id. Keep the right one alone."
+            )
+    return found
+
+
+def _is_image(path):
+    return re.search(ENDING, path.name) and not path.name.startswith(".")
 
 
 def _sources(lesions, sources):
@@ -267,7 +309,7 @@ def _check(folder, layout, table, paths):
     checks = {
         "files or folders that may not be read": [str(path.relative_to(folder)) for path in closed],
         "no line in the table": [] if len(table) else [layout.truth],
-        f"no image file {layout.images}": [] if paths else ["*.jpg"],
+        f"no image file, as {layout.images}": [] if paths else [str(folder)],
         "lines without lesion or image id": _ids(
             table, table["lesion_id"].isna() | table["image_id"].isna()
         ),

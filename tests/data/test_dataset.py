@@ -1,9 +1,11 @@
 import hashlib
 import math
+import re
 import shutil
 import subprocess
 import sys
 
+import cv2
 import pandas as pd
 import pytest
 from conftest import UNPRIVILEGED
@@ -76,20 +78,97 @@ def test_swapped_columns(copy):
         dataset.read(copy)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "cp037"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_a_table_in_another_encoding(copy, encoding):
     before, path = dataset.read(copy), copy / "HAM10000_metadata.csv"
-    text = path.read_text().replace("back", "Rücken")
-    path.write_bytes(text.encode(encoding))
-    if encoding == "utf-8-sig":
-        assert (
-            dataset.read(copy)
-            .drop(columns="localization")
-            .equals(before.drop(columns="localization"))
-        )
-    else:
-        with pytest.raises(DatasetError, match=r"metadata\.csv (cannot be read|names no images)"):
-            dataset.read(copy)
+    path.write_bytes(path.read_text().replace("back", "Rücken").encode(encoding))
+    table = dataset.read(copy)
+    assert (
+        table["localization"].tolist() == before["localization"].replace("back", "Rücken").tolist()
+    )
+    assert table.drop(columns="localization").equals(before.drop(columns="localization"))
+
+
+def test_a_table_in_an_encoding_that_is_not_read(copy):
+    path = copy / "HAM10000_metadata.csv"
+    path.write_bytes(path.read_text().encode("cp037"))
+    with pytest.raises(DatasetError, match=r"metadata\.csv (cannot be read|names no images)"):
+        dataset.read(copy)
+
+
+def as_png(path):
+    cv2.imwrite(str(path.with_suffix(".PNG")), cv2.imread(str(path)))
+    path.unlink()
+
+
+def to_one_folder(path):
+    (path.parents[1] / "images").mkdir(exist_ok=True)
+    path.rename(path.parents[1] / "images" / path.name)
+
+
+def deeper(path):
+    place = path.parents[1] / "clinic" / path.stem[-1] / path.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(place)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",", ";"),
+        lambda text: "sep=;\n" + text.replace(",", ";"),
+        lambda text: text + ",,,,,,,\n\n",
+        lambda text: re.sub(r"^(\w+),(\w+),(\w+)", r"\1,\2.jpg,\3", text, flags=re.M),
+        lambda text: re.sub(r"^(\w+),(\w+),(\w+)", r"\1 , \2,\3 ", text, flags=re.M),
+        lambda text: re.sub(r"^(H\w+,\w+),(\w+)", lambda row: row[0].upper(), text, flags=re.M),
+    ],
+    ids=["semicolons", "sep=", "empty rows", "ids with ending", "blanks", "capitals"],
+)
+def test_a_table_as_people_save_it_reads_the_same(copy, change):
+    before, path = dataset.read(copy), copy / "HAM10000_metadata.csv"
+    text = change(path.read_text())
+    assert text != path.read_text()
+    path.write_text(text.replace("image_id.jpg", "image_id"))
+    assert dataset.read(copy).equals(before)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [lambda path: path.rename(path.with_suffix(".JPEG")), as_png, to_one_folder, deeper],
+    ids=["jpeg", "png", "one folder", "nested"],
+)
+def test_images_are_found_wherever_they_lie_and_however_they_end(copy, move):
+    before = dataset.read(copy)
+    for path in sorted(copy.glob("HAM10000_images_part_*/*.jpg")):
+        move(path)
+    table = dataset.read(copy)
+    assert table.drop(columns="path").equals(before.drop(columns="path"))
+    assert [path.stem for path in table["path"]] == list(table["image_id"])
+
+
+def test_two_different_images_of_one_id_are_refused(copy):
+    [first, second, *_] = sorted(copy.glob("HAM10000_images_part_1/*.jpg"))
+    shutil.copy(first, copy / first.name)
+    second.rename(second.with_suffix(".jpeg"))
+    table = dataset.read(copy)  # the same image twice is one
+    assert table["path"].map(lambda path: path.stem).is_unique
+    as_png(copy / first.name)
+    with pytest.raises(DatasetError, match=rf"{first.stem}\.\w+ are different images of one id"):
+        dataset.read(copy)
+
+
+def test_in_other_folders_too_an_image_that_no_line_names_is_told(copy):
+    for path in sorted(copy.glob("HAM10000_images_part_*/*.jpg")):
+        to_one_folder(path)
+    edit(copy, lambda table: table.drop(index=3))
+    with pytest.raises(DatasetError, match="that no line of the table names: ISIC_0000003"):
+        dataset.read(copy)
+
+
+def test_a_table_whose_name_is_in_another_case(copy):
+    before = dataset.read(copy)
+    (copy / "HAM10000_metadata.csv").rename(copy / "ham10000_METADATA.CSV")
+    assert dataset.read(copy).equals(before)
 
 
 @pytest.mark.parametrize(
