@@ -148,7 +148,7 @@ def _under(table, probabilities, prior):
 def _drawn(table, probabilities, codes, rng):
     """Draw diagnoses from probabilities; return tables with them, and their columns."""
     counts = table["diagnosis"].value_counts().reindex(codes, fill_value=0)
-    own = (counts.clip(lower=1e-6) / counts.sum()).to_dict()
+    own = (counts.astype(float).clip(lower=1e-6) / counts.sum()).to_dict()
     chances = _under(table, probabilities, own).cumsum(axis=1)
     draws = (chances[None] < rng.random((SIMULATIONS, len(table), 1))).sum(axis=2)
     names = np.array(codes)[np.minimum(draws, len(codes) - 1)]

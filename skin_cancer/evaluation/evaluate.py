@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from skin_cancer import priors
 from skin_cancer.data import dataset, levelling, splits
 from skin_cancer.errors import BundleError, DatasetError, SkinCancerError
-from skin_cancer.evaluation import metrics, out_of_distribution, record
+from skin_cancer.evaluation import labels, metrics, out_of_distribution, record
 from skin_cancer.evaluation.distortions import DISTORTIONS
 from skin_cancer.images import artefacts, lesion
 from skin_cancer.model import bundle, card
@@ -162,6 +162,27 @@ def groupings(table: pd.DataFrame) -> dict[str, pd.Series]:
     for name, has in signs.items():
         found[name] = has.map({True: "with", False: "without"}).astype("string")
     return {name: values.rename(name) for name, values in found.items() if values.notna().any()}
+
+
+def at_thresholds(
+    description: bundle.Description, table: pd.DataFrame, probabilities: np.ndarray
+) -> dict[str, pd.DataFrame]:
+    """Measure the thresholds of malignancy of a bundle, each under the prior that it holds for.
+
+    Args:
+        description: of a bundle that knows its limits.
+        table: one row an image.
+        probabilities: of these images under the balanced prior.
+
+    Returns:
+        Name of the prior to what `metrics.at_thresholds` returns, for those with thresholds.
+    """
+    codes, found = description.diagnoses, {}
+    for name, thresholds in doubt_of(description)["thresholds"].items():
+        wanted = description.named_prior(name).shares
+        expected = priors.reweighted(probabilities, priors.balanced(codes), wanted)
+        found[name] = metrics.at_thresholds(table, labels.malignancy(expected, codes), thresholds)
+    return found
 
 
 def robustness(

@@ -168,6 +168,25 @@ def test_thresholds_are_measured_on_other_images():
     assert first["false alarms of 100 at 10%"] == pytest.approx(90 * (1 - first["specificity"]))
 
 
+def test_the_thresholds_of_each_prior_are_measured_under_it():
+    table, probabilities, _ = answers(lesions=60)
+    shares = {code: 0.9 if code == "NV" else 0.1 / (len(CODES) - 1) for code in CODES}
+    named = {"balanced": priors.balanced(CODES), "mostly nevi": shares}
+    description = SimpleNamespace(
+        name="",
+        diagnoses=CODES,
+        named_prior=lambda name: priors.Prior(named[name], ""),
+        doubt={"thresholds": {name: [{"sensitivity": 0.9, "threshold": 0.2}] for name in named}},
+    )
+    found = evaluate.at_thresholds(description, table, probabilities)
+    malignant = labels.malignant_of(table)
+    for name, prior in named.items():
+        expected = priors.reweighted(probabilities, priors.balanced(CODES), prior)
+        called = labels.malignancy(expected, CODES) >= 0.2
+        assert found[name].loc[0.9, "sensitivity"] == pytest.approx(called[malignant].mean())
+    assert found["mostly nevi"].loc[0.9, "sensitivity"] < found["balanced"].loc[0.9, "sensitivity"]
+
+
 def test_perfectly_calibrated_answers_are_at_their_floor_and_too_sure_ones_above(monkeypatch):
     monkeypatch.setattr(confidence, "SIMULATIONS", 50)
     rng = np.random.default_rng(0)
@@ -186,6 +205,17 @@ def test_perfectly_calibrated_answers_are_at_their_floor_and_too_sure_ones_above
     assert found["intercept"].to_numpy() == pytest.approx(0, abs=0.1)
     assert (worse["expected calibration error"] > 2 * worse["floor, 95 %"]).all()
     assert worse["slope"].to_numpy() == pytest.approx(0.5, abs=0.05)
+
+
+def test_calibration_is_measured_where_a_diagnosis_does_not_occur(monkeypatch):
+    monkeypatch.setattr(confidence, "SIMULATIONS", 20)
+    rng = np.random.default_rng(0)
+    prior = {"MEL": 0.5, "NV": 0.3, "BCC": 0.19, "VASC": 0.01}
+    truth = rng.choice(3, 2000, p=np.array([0.5, 0.3, 0.2]))
+    answers_given = priors.softmax(rng.normal(0, 1, (2000, 4)) + 1.5 * np.eye(4)[truth])
+    table = pd.DataFrame({"diagnosis": np.array(["MEL", "NV", "BCC"])[truth]})
+    found = confidence.calibration(table, answers_given, {"own": prior})
+    assert np.isfinite(found.to_numpy()).all()
 
 
 EIGHT = (*CODES, "SCC")
