@@ -290,20 +290,26 @@ def _sensitivity(opinion):
     if verdict.suspicious is None:
         return ""
     aim = f"The threshold is set to find {percent(verdict.sensitivity)} of malignant lesions."
-    return " ".join([aim, *map(_found, found)])
+    return aim + (_found(found) if found else "")
 
 
-def _found(measured):
-    return (
-        f"On {measured['images']:,} test images of {measured['title'].split(',')[0]} it found "
-        f"{_interval(measured['sensitivity'])} of the malignant lesions and left "
-        f"{_interval(measured['specificity'])} of the benign ones below it."
+def _found(found):
+    """Return a table of what a threshold found on each set of test images."""
+    rows = "".join(
+        f"""<tr><th scope="row">{html.escape(measured["title"].split(",")[0])}</th>
+  <td>{measured["images"]:,}</td><td>{_interval(measured["sensitivity"])}</td>
+  <td>{_interval(measured["specificity"])}</td></tr>"""
+        for measured in found
     )
+    return f""" What it did on test images, with 95% intervals:
+  <table class="sc-cases"><thead><tr><th scope="col">Archive</th><th scope="col">Images</th>
+  <th scope="col">Malignant above it</th><th scope="col">Benign below it</th></tr></thead>
+  <tbody>{rows}</tbody></table>"""
 
 
 def _interval(measured):
     value, low, high = (f"{100 * measured[name]:.1f}" for name in ("value", "low", "high"))
-    return f"{value}% (95% interval {low} to {high}%)"
+    return f"{value}% <span class='sc-kind'>{low} to {high}%</span>"
 
 
 def _set(prediction):
