@@ -5,6 +5,7 @@ PORT ?= 8866
 BUNDLE ?=
 DATA ?=
 JOBS ?= 2
+LINKS ?= docs/links.csv
 ROOT_TOO := $(if $(filter 0,$(shell id -u)),--allow-root)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,9 +40,9 @@ outputs: $(VENV)/test.done  ## Run all notebooks in place and keep their outputs
 		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=progress
 	$(BIN)/nbstripout --keep-output --keep-count notebooks/*.ipynb
 
-recipe: $(VENV)/notebooks.done  ## Compare recipes, then train by the one found (DATA=folder, JOBS=2)
-	@for stage in screening further sources folds distillation measured shipped doubt; do \
-		$(BIN)/python -m skin_cancer.scale.recipes $$stage --data "$(DATA)" --jobs $(JOBS) || exit 1; \
+recipe: $(VENV)/notebooks.done  ## Train the networks of models/ anew (DATA=folder,folder LINKS=table)
+	@for stage in measured shipped doubt; do \
+		$(BIN)/python -m skin_cancer.scale.recipes $$stage --data "$(DATA)" --links "$(LINKS)" || exit 1; \
 	done
 
 test: $(VENV)/test.done  ## Run all tests but the slow ones (JOBS=2 at once)

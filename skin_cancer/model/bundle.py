@@ -26,8 +26,8 @@ REFERENCE = "reference.npz"
 
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"  # in the environment: the folder of the page's bundle
 MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"
-DEFAULT_BUNDLE = MODELS_FOLDER / "ham10000_lite0"
-MEASURED_BUNDLE = MODELS_FOLDER / "ham10000_lite0_measured"  # same recipe, holdout never seen
+DEFAULT_BUNDLE = MODELS_FOLDER / "isic_lite0"
+MEASURED_BUNDLE = MODELS_FOLDER / "isic_lite0_measured"  # holdout never seen
 
 
 @dataclass(frozen=True)

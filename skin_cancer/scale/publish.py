@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from skin_cancer.errors import TrainingError
 from skin_cancer.evaluation import evaluate
 from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.training import calibration
@@ -17,7 +18,7 @@ def add_doubt(measured: Path, shipped: Path, data: Path | list[Path], prediction
         measured: bundle of the network that never saw the holdout.
         shipped: bundle of the network that has seen all lesions.
         data: the dataset's folder or folders.
-        predictions: table of the folds' networks, as `recipes.write_out_of_fold` writes it.
+        predictions: table of what the measured network says of the fold that it left out.
 
     Returns:
         The graph, as of `choose_graph`.
@@ -37,8 +38,8 @@ def add_doubt(measured: Path, shipped: Path, data: Path | list[Path], prediction
 def choose_graph(measured: Path, shipped: Path, data: Path | list[Path]) -> str:
     """Make int8 the default graph of both networks where it answers as float does.
 
-    It does if, on the holdout of each archive, it loses at most 0.005 of balanced accuracy and
-    gives the same answer for 98 % of the images; that of the measured network is tried.
+    It does if, on the fold that the measured network left out, it loses at most 0.005 of balanced
+    accuracy in each archive and gives the same answer for 98 % of the images.
 
     Args:
         measured: bundle of the network that never saw the holdout.
@@ -50,8 +51,12 @@ def choose_graph(measured: Path, shipped: Path, data: Path | list[Path]) -> str:
 
     Raises:
         SkinCancerError: a bundle or the dataset cannot be used.
+        TrainingError: the measured network left out no fold.
     """
-    found = evaluate.evaluate(measured, data, graph="int8")
+    fold = bundle.read(measured).training["recipe"]["fold"]
+    if fold is None:
+        raise TrainingError(f"{measured} left out no fold to choose its graph on. Train with one.")
+    found = evaluate.evaluate(measured, data, str(fold), graph="int8")
     against = [of_archive["against float"] for of_archive in found]
     alike = all(one["value"] >= -LOSS and one["agreement"] >= AGREEMENT for one in against)
     graph = "int8" if alike else "float"
@@ -70,7 +75,7 @@ def publish(measured: Path, shipped: Path, models: Path = bundle.MODELS_FOLDER) 
     Args:
         measured: bundle of the network that never saw the holdout.
         shipped: bundle of the network that has seen all lesions.
-        models: where the bundles `ham10000_lite0` and `ham10000_lite0_measured` are put.
+        models: where the bundles `isic_lite0` and `isic_lite0_measured` are put.
 
     Raises:
         BundleError: a bundle is missing or damaged, or cannot be written.

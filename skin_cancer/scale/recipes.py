@@ -411,7 +411,7 @@ def main() -> None:
             publish.publish(measured, shipped)
         elif given.stage == "doubt":
             data = dataset.data_folder(given.data)
-            predictions = write_out_of_fold(given.output)
+            predictions = folder(given.output, "measured") / PREDICTIONS
             graph = publish.add_doubt(measured, shipped, data, predictions)
             print(f"default graph: {graph}")
         else:

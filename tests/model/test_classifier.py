@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pictures import encoded, lesion
 
-from skin_cancer import Classifier, ImageError, SkinCancerError
+from skin_cancer import Classifier, ImageError, SkinCancerError, priors
 
-CODES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+CODES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC", "SCC"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_prediction(classifier, picture):
     assert sum(chances.values()) == pytest.approx(1)
     assert chances[prediction.diagnosis] == max(chances.values())
     assert prediction.malignancy == pytest.approx(
-        chances["MEL"] + chances["BCC"] + chances["AKIEC"]
+        chances["MEL"] + chances["BCC"] + chances["AKIEC"] + chances["SCC"]
     )
     assert list(prediction.heatmaps) == CODES
     assert prediction.error is None
@@ -42,8 +42,8 @@ def test_prediction(classifier, picture):
 def test_printed_prediction_can_be_read(classifier, picture):
     text = str(classifier.predict(picture))
     assert "probability" in text
-    assert "malignant or precancerous (MEL, BCC, AKIEC)" in text
-    assert "prior clinic: MEL 11%" in text
+    assert "malignant or precancerous (MEL, BCC, AKIEC, SCC)" in text
+    assert "prior clinic: MEL 8%" in text
     assert all(code in text for code in CODES)
     assert "not a medical device" in text
 
@@ -64,7 +64,7 @@ def test_priors_reweight_exactly(classifier, picture):
 @pytest.mark.parametrize(
     "prior",
     [
-        *("flat", 1, np.ones(7), {"MEL": 1}),
+        *("flat", 1, np.ones(8), {"MEL": 1}),
         *(dict.fromkeys(CODES, weight) for weight in (0, -1, float("nan"), float("inf"), "1")),
     ],
 )
@@ -77,16 +77,17 @@ def test_a_threshold_holds_for_the_prior_that_it_was_fitted_for_and_for_no_other
     classifier, picture
 ):
     clinic = classifier.predict(picture)
-    for sensitivity, threshold in classifier.description.thresholds("clinic").items():
-        verdict = clinic.verdict(sensitivity)
-        assert verdict.suspicious == (clinic.malignancy >= threshold)
-        assert (verdict.malignancy, verdict.threshold) == (clinic.malignancy, threshold)
-    for prior in ("training", "screening", "balanced", dict(clinic.prior)):
-        verdict = classifier.under(clinic, prior).verdict()
-        assert verdict.suspicious is verdict.threshold is None
-        assert verdict.words == "no threshold for this prior"
-        again = classifier.under(classifier.under(clinic, prior), "clinic").verdict()
+    for prior in priors.NAMES:
+        under = classifier.under(clinic, prior)
+        for sensitivity, threshold in classifier.description.thresholds(prior).items():
+            verdict = under.verdict(sensitivity)
+            assert verdict.suspicious == (under.malignancy >= threshold)
+            assert (verdict.malignancy, verdict.threshold) == (under.malignancy, threshold)
+        again = classifier.under(under, "clinic").verdict()
         assert again.suspicious == clinic.verdict().suspicious
+    verdict = classifier.under(clinic, dict(clinic.prior)).verdict()
+    assert verdict.suspicious is verdict.threshold is None
+    assert verdict.words == "no threshold for this prior"
 
 
 def test_a_sensitivity_without_a_threshold_is_refused(classifier, picture):
@@ -181,7 +182,7 @@ def test_a_prediction_is_one_line_of_the_log_that_names_no_file(classifier, tmp_
     with caplog.at_level("INFO", "skin_cancer"):
         classifier.predict(path)
     [record] = caplog.records
-    assert "ham10000_lite0: 300 x 225 pixels" in record.message
+    assert "isic_lite0: 300 x 225 pixels" in record.message
     assert "private" not in caplog.text
 
 

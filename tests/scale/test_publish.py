@@ -5,6 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from skin_cancer.errors import TrainingError
 from skin_cancer.evaluation import evaluate, record
 from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.model.classifier import Classifier
@@ -16,9 +17,9 @@ from skin_cancer.training import calibration
 def networks(tmp_path):
     """Bundles without figures: of a network that never saw the holdout, and of one that did."""
     folders = []
-    for holdout in ("apart", "included"):
+    for holdout, fold in {"apart": 3, "included": None}.items():
         described = bundle.read(bundle.DEFAULT_BUNDLE)
-        described.training["recipe"]["holdout"] = holdout
+        described.training["recipe"] |= {"holdout": holdout, "fold": fold}
         bare = dataclasses.replace(described, metrics={}, studies={})
         folders.append(tmp_path / holdout)
         bundle_writer.write(folders[-1], bare, bundle.DEFAULT_BUNDLE)
@@ -34,9 +35,18 @@ def test_int8_is_the_default_where_it_answers_as_float_does(
 ):
     against = {"against float": {"value": change, "agreement": agreement}}
     alike = {"against float": {"value": 0, "agreement": 1}}
-    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: [alike, against])  # two archives
+    asked = []
+    monkeypatch.setattr(
+        evaluate, "evaluate", lambda *given, graph: asked.append(given) or [alike, against]
+    )  # two archives
     assert publish.choose_graph(*networks, "DATA") == graph
+    assert asked == [(networks[0], "DATA", "3")]
     assert [bundle.read(folder).default_graph for folder in networks] == [graph, graph]
+
+
+def test_the_graph_is_chosen_on_a_fold_or_not_at_all(networks):
+    with pytest.raises(TrainingError, match="left out no fold to choose its graph on"):
+        publish.choose_graph(networks[1], networks[0], "DATA")
 
 
 @pytest.mark.parametrize(("graph", "times"), [("float", 1), ("int8", 2)])
@@ -67,7 +77,7 @@ def test_what_ships_carries_the_figures_of_its_twin(networks, tmp_path):
     assert theirs.figures == []
     assert ours.metrics["a part"]["network"] == theirs.name
     card = (tmp_path / "models" / ours.name / bundle.CARD).read_text()
-    assert f"Of `{theirs.name}`, the same recipe trained without these lesions." in card
+    assert f"Of `{theirs.name}`, which was not trained on these lesions." in card
     assert "None is set aside" in card
     assert "None is set aside" not in (tmp_path / "models" / theirs.name / bundle.CARD).read_text()
     files = {path.name for path in (tmp_path / "models" / theirs.name).iterdir()}

@@ -112,7 +112,7 @@ def test_rows_are_what_the_classifier_says(local, archive, tmp_path):
         assert row["unfamiliarity"] == found.unfamiliarity
         assert list(row["quality"]) == list(found.quality)
         assert [row[name] for name in SETTINGS[1:]] == ["int8", 2, "training", 0.95]
-        assert row["model"].startswith("ham10000_lite0 ")
+        assert row["model"].startswith("isic_lite0 ")
 
 
 def test_a_second_run_does_nothing_and_new_pictures_make_new_shards(local, archive, tmp_path):
