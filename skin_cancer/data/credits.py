@@ -13,7 +13,7 @@ class Source:
 
     Attributes:
         origin: what it is, with its citation.
-        licence: of weights that learnt from it.
+        licence: its own, which weights that were trained on it have too.
         terms: what that licence allows, in three words.
         uses: what the model may be used for.
         users: who may use it.
@@ -42,8 +42,7 @@ NON_COMMERCIAL = "for non-commercial use only"
 USERS = "Doctors who know dermatoscopy; researchers, teachers and students of image analysis."
 HAM10000 = Source(
     origin="HAM10000 (Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161)",
-    licence="The weights are CC BY-NC 4.0, as the data they were trained on (HAM10000, "
-    f"{HAM10000_DOI}).",
+    licence=f"CC BY-NC 4.0 (HAM10000, {HAM10000_DOI})",
     terms=NON_COMMERCIAL,
     uses=USES,
     users=USERS,
@@ -62,7 +61,7 @@ BY_NAME = {
     "ISIC 2018": HAM10000,
     "ISIC 2019": Source(
         origin="ISIC 2019 (HAM10000, BCN20000 and MSK; challenge.isic-archive.com)",
-        licence="The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019).",
+        licence="CC BY-NC 4.0 (ISIC 2019)",
         terms=NON_COMMERCIAL,
         uses=USES,
         users=USERS,
@@ -77,7 +76,7 @@ BY_NAME = {
     ),
     "MILK10k": Source(
         origin="MILK10k (MILK study team, ISIC Archive, 2025; challenge.isic-archive.com)",
-        licence="The weights are CC BY-NC, as the data they were trained on (MILK10k).",
+        licence="CC BY-NC (MILK10k)",
         terms=NON_COMMERCIAL,
         uses=USES,
         users=USERS,
@@ -90,7 +89,7 @@ BY_NAME = {
     ),
     "synthetic sample": Source(
         origin="the synthetic sample, drawings made by this project",
-        licence="The weights are MIT, as the code that drew what they were trained on.",
+        licence="MIT (the synthetic sample)",
         terms="free for any use",
         uses="Teaching, and tests of this project's code; nothing else.",
         users="Teachers, students and developers.",
@@ -110,7 +109,7 @@ def joined(names: Iterable[str]) -> Source:
         names: of `BY_NAME`.
     """
     sources = [dataclasses.asdict(BY_NAME[name]) for name in names]
-    between = {"origin": "; ", "terms": "; ", "ids": " and "}
+    between = {"origin": "; ", "licence": "; ", "terms": "; ", "ids": " and "}
     return Source(
         **{
             key: between.get(key, " ").join(dict.fromkeys(source[key] for source in sources))

@@ -143,7 +143,7 @@ def test_a_model_of_drawings_speaks_of_no_patients_data(shipped, doubt):
     assert "HAM10000" not in text
     assert "CC BY-NC" not in text
     assert "ISIC" not in text
-    assert "The weights are MIT" in text
+    assert "trained on, free for any use: MIT (the synthetic sample)." in text
     assert "They started from random values." in text
     assert "Not measured yet" in text
     assert "No trainings were compared." in text
@@ -172,7 +172,7 @@ def test_a_model_of_several_archives_says_what_it_learnt_of_each(shipped):
 
 def test_the_licence_is_that_of_the_data(shipped):
     text = plain(written(shipped, training=trained_as(shipped, dataset="ISIC 2019")))
-    assert "The weights are CC BY-NC 4.0, as the data they were trained on (ISIC 2019)." in text
+    assert "trained on, for non-commercial use only: CC BY-NC 4.0 (ISIC 2019)." in text
     assert "EfficientNet-Lite's ImageNet weights (Apache-2.0" in text
 
 
