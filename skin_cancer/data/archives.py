@@ -19,8 +19,10 @@ from skin_cancer.images import kinds
 SAMPLE_TITLE = "synthetic sample"
 LABELS = ("diagnosis", "alternative", "apart")
 DETAILS = ("dx_type", "age", "sex", "localization", "dataset")
-ENDINGS = (".csv", ".tab", ".tsv", ".txt", "")
-ENDING = "(?i)(" + "|".join(re.escape(e) for each in kinds.ENDINGS.values() for e in each) + ")$"
+TABLE_ENDINGS = (".csv", ".tab", ".tsv", ".txt", "")
+IMAGE_ENDING = (
+    "(?i)(" + "|".join(re.escape(e) for each in kinds.ENDINGS.values() for e in each) + ")$"
+)
 SHOWN = 5
 
 NONE_OF_OURS, EXAMPLE = "none of our diagnoses", "example"
@@ -185,7 +187,7 @@ def read(folder: Path, layout: Layout, images_as_lesions: bool) -> pd.DataFrame:
 
 
 def _find_table(folder, name):
-    wanted = [f"{name}{end}".lower() for end in ENDINGS]
+    wanted = [f"{name}{end}".lower() for end in TABLE_ENDINGS]
     for parent in (folder, folder / name):
         files = parent.iterdir() if parent.is_dir() else ()
         found = {path.name.lower(): path for path in files if path.name.lower() in wanted}
@@ -241,7 +243,7 @@ def _merged(table, others):
 def _read_table(path, layout):
     table = tables.read(path).rename(columns=layout.columns)
     if "image_id" in table:
-        table["image_id"] = table["image_id"].str.replace(ENDING, "", regex=True)
+        table["image_id"] = table["image_id"].str.replace(IMAGE_ENDING, "", regex=True)
     return table
 
 
@@ -288,7 +290,7 @@ def _image_files(folder, layout, ids):
 
 
 def _is_image(path):
-    return re.search(ENDING, path.name) and not path.name.startswith(".")
+    return re.search(IMAGE_ENDING, path.name) and not path.name.startswith(".")
 
 
 def _sources(lesions, sources):
