@@ -63,6 +63,8 @@ class Prior:
 def of_training(weights: Mapping[str, float], dataset: str) -> dict[str, Prior]:
     """Return the named priors of a network: `training`, `clinic`, `screening` and `balanced`.
 
+    Of diagnoses of one's own nobody knows the shares in screening: that prior is then left out.
+
     Args:
         weights: ISIC code to weight among the training images.
         dataset: name of what it was trained on. Its shares stand for a specialist clinic where it
@@ -73,16 +75,18 @@ def of_training(weights: Mapping[str, float], dataset: str) -> dict[str, Prior]:
     """
     codes = tuple(weights)
     trained = shares(weights, codes)
-    screening = {code: _SCREENING_WEIGHTS[code] for code in codes}
     clinic = Prior(trained, f"a specialist clinic, with the shares of {dataset}")
     if set(codes) == set(_CLINIC_WEIGHTS):
         clinic = Prior(shares(_CLINIC_WEIGHTS, codes), _CLINIC_SOURCE)
-    return {
+    named = {
         TRAINING: Prior(trained, f"the shares among the training images ({dataset})"),
         CLINIC: clinic,
-        SCREENING: Prior(shares(screening, codes), _SCREENING_SOURCE),
         BALANCED: Prior(balanced(codes), "all diagnoses equally frequent"),
     }
+    if set(codes) <= set(_SCREENING_WEIGHTS):
+        screening = {code: _SCREENING_WEIGHTS[code] for code in codes}
+        named[SCREENING] = Prior(shares(screening, codes), _SCREENING_SOURCE)
+    return {name: named[name] for name in NAMES if name in named}
 
 
 def balanced(codes: Iterable[str]) -> dict[str, float]:

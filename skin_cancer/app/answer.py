@@ -116,6 +116,8 @@ def verdict_html(opinion: Opinion) -> str:
     """Return the verdict, the number and both on a scale as HTML."""
     verdict = opinion.verdict
     number, threshold = map(html.escape, verdict.percents)
+    if not number:
+        return f'<div class="sc-verdict sc-none"><h2>{_capital(verdict.words)}</h2></div>'
     aim = percent(verdict.sensitivity)
     told = f"""<p class="sc-small">Threshold {threshold}, set so that {aim} of malignant lesions lie
   above it ({aim} sensitivity).</p>"""
@@ -209,10 +211,10 @@ in nothing. A link opens the public archive; nothing is fetched from there befor
 
 def _case(case):
     number = html.escape(case.image_id, quote=True)
-    address = f"{ARCHIVE}{number}/"
+    link = f'<a href="{ARCHIVE}{number}/" target="_blank" rel="noopener noreferrer">{number}</a>'
     return (
-        f'<tr><th scope="row">{html.escape(BY_CODE[case.diagnosis].name)}</th><td>'
-        f'<a href="{address}" target="_blank" rel="noopener noreferrer">{number}</a></td>'
+        f'<tr><th scope="row">{html.escape(BY_CODE[case.diagnosis].name)}</th>'
+        f"<td>{link if number.startswith('ISIC_') else number}</td>"
         f"<td>{1 - case.similarity:.2f}</td></tr>"
     )
 

@@ -106,7 +106,11 @@ class Page:
         self.overview = Overview(self.result, safe(lambda number: self._remove([number])))
         self.prevalence = widgets.Dropdown(
             description="Prevalence",
-            options=[(words, name) for name, words in PREVALENCES.items()],
+            options=[
+                (words, name)
+                for name, words in PREVALENCES.items()
+                if name in self._classifier.description.priors
+            ],
         )
         self.sensitivity = widgets.Dropdown(
             description="Sensitivity",

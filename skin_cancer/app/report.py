@@ -84,7 +84,7 @@ def _row(opinion, description):
         _plain(reading.name),
         reading.time,
         verdict.words,
-        "" if strange else round(verdict.malignancy, 6),
+        "" if strange or not verdict.percents[0] else round(verdict.malignancy, 6),
         round(verdict.threshold, 6) if compared else "",
         verdict.sensitivity if compared else "",
         prediction.prior_name,

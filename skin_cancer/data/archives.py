@@ -1,40 +1,19 @@
 """The layouts of the published archives, and one of them to a checked table."""
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
 
-from skin_cancer.data import tables
-from skin_cancer.data.levelling import BCN, levelled
-from skin_cancer.data.sample import ID_PREFIX, MASKS
+from skin_cancer.data import checked, tables
+from skin_cancer.data.levelling import BCN
+from skin_cancer.data.reading import Reading
 from skin_cancer.diagnoses import TAXONOMY
 from skin_cancer.errors import DatasetError
-from skin_cancer.images import kinds
 
-SAMPLE_TITLE = "synthetic sample"
-LABELS = ("diagnosis", "alternative", "apart")
-DETAILS = ("dx_type", "age", "sex", "localization", "dataset")
 TABLE_ENDINGS = (".csv", ".tab", ".tsv", ".txt", "")
-IMAGE_ENDING = (
-    "(?i)(" + "|".join(re.escape(e) for each in kinds.ENDINGS.values() for e in each) + ")$"
-)
-SHOWN = 5
-
-NONE_OF_OURS, EXAMPLE = "none of our diagnoses", "example"
-# Of the ISIC Archive, shown on the page and in tests: honest only if no network has learnt them.
-EXAMPLES = {
-    f"ISIC_{number:07d}"
-    for number in (
-        *(9874, 9939, 10009, 10317, 11083, 11348, 11382, 12143),
-        *(12272, 12678, 12758, 13232, 13271, 14392, 14501, 14603),
-        *(14639, 14644, 14811, 14832, 14945, 15152, 15166, 15251),
-    )
-}
 CHALLENGES = "https://isic-challenge-data.s3.amazonaws.com"
 
 
@@ -134,47 +113,41 @@ TRAINING_LAYOUTS = (HAM10000, ISIC_2018_TRAINING, ISIC_2019_TRAINING, MILK10K)
 SCORES = ("skin_tone", *MONET.values())
 
 
-def find(folder: str | Path, layouts: Sequence[Layout] = TRAINING_LAYOUTS) -> tuple[Path, Layout]:
-    """Return a folder and the first of some layouts whose table of diagnoses it holds.
+def find(folder: Path, layouts: Sequence[Layout] = TRAINING_LAYOUTS) -> Layout | None:
+    """Return the first of some layouts whose table of diagnoses a folder holds, or None.
 
     Raises:
-        DatasetError: there is no such folder, it may not be read, or it holds no such table.
+        DatasetError: there is no such folder, or it may not be read.
 
     >>> from skin_cancer.data.sample import sample_folder
-    >>> folder, layout = find(sample_folder())
-    >>> layout.name, layout.truth
-    ('HAM10000', 'HAM10000_metadata')
+    >>> find(sample_folder()).name
+    'HAM10000'
     """
-    folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {folder}. Name a dataset folder.")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DatasetError(f"{folder} may not be read. Change its permissions or name another one.")
-    for layout in layouts:
-        if _find_table(folder, layout.truth):
-            return folder, layout
-    names = ", ".join(f"{layout.truth}.csv" for layout in layouts)
-    raise DatasetError(
-        f"{folder} holds none of {names}. Name the folder that a dataset was unpacked to, or get "
-        "one by python -m skin_cancer.data.download."
-    )
+    return next((layout for layout in layouts if _find_table(folder, layout.truth)), None)
 
 
-def read(folder: Path, layout: Layout, images_as_lesions: bool) -> pd.DataFrame:
+def read(folder: Path, layout: Layout, reading: Reading) -> pd.DataFrame:
     """Read one archive as `dataset.read` describes it.
 
     Args:
         folder: as `find` returns it.
         layout: of that folder.
-        images_as_lesions: as for `dataset.read`.
+        reading: as for `dataset.read`.
 
     Raises:
         DatasetError: lists everything that is wrong with the folder and what to do.
     """
-    table, close_ups = _joined(folder, layout, images_as_lesions)
-    table = table.assign(**_labels(table, TAXONOMY[layout.name]))
+    table, close_ups = _joined(folder, layout, reading.images_as_lesions)
+    taxonomy = TAXONOMY[layout.name]
+    words = table["dx"] if "dx" in table else _marked(table, list(taxonomy))
+    table = table.assign(**checked.labels(words, taxonomy))
     scores = [name for name in SCORES if name in table]
-    table = table.reindex(columns=["image_id", "lesion_id", "dx", *LABELS, *DETAILS, *scores])
+    kept = ["image_id", "lesion_id", "dx", *checked.LABELS, *checked.DETAILS, *scores]
+    table = table.reindex(columns=kept)
     table[scores] = table[scores].apply(pd.to_numeric, errors="coerce")
     if layout.source or layout.sources:
         table["dataset"] = layout.source or _sources(table["lesion_id"], layout.sources)
@@ -182,8 +155,9 @@ def read(folder: Path, layout: Layout, images_as_lesions: bool) -> pd.DataFrame:
         table["lesion_id"] = table["lesion_id"].astype("string").fillna(table["image_id"])
     paths = _image_files(folder, layout, set(table["image_id"].dropna()))
     paths = {stem: path for stem, path in paths.items() if stem not in close_ups}
+    table, paths = checked.without_missing(table, paths, reading.missing)
     _check(folder, layout, table, paths)
-    return _finished(folder, table, paths, layout)
+    return checked.finished(folder, table, paths, layout.name)
 
 
 def _find_table(folder, name):
@@ -243,54 +217,23 @@ def _merged(table, others):
 def _read_table(path, layout):
     table = tables.read(path).rename(columns=layout.columns)
     if "image_id" in table:
-        table["image_id"] = table["image_id"].str.replace(IMAGE_ENDING, "", regex=True)
+        table["image_id"] = checked.without_ending(table["image_id"])
     return table
-
-
-def _labels(table, taxonomy):
-    """Return the columns that say what each image shows, from the archive's words for it."""
-    word = table["dx"] if "dx" in table else _marked(table, list(taxonomy))
-    columns = {
-        "diagnosis": {word: (meant or (word,))[0] for word, meant in taxonomy.items()},
-        "alternative": {word: meant[1] for word, meant in taxonomy.items() if meant[1:]},
-        "apart": {word: NONE_OF_OURS for word, meant in taxonomy.items() if not meant},
-    }
-    return {
-        name: word.str.lower()
-        .map({key.lower(): value for key, value in values.items()})
-        .astype("string")
-        for name, values in columns.items()
-    }
 
 
 def _image_files(folder, layout, ids):
     """Return each image's file by its name without the ending.
 
     They lie as published; where some do not, all image files below the folder are taken, but for
-    those of other layouts and the masks.
+    those of other layouts.
 
     Raises:
         DatasetError: one id has two files of different content.
     """
-    paths = {path.stem: path for path in folder.glob(layout.images) if _is_image(path)}
+    paths = {path.stem: path for path in folder.glob(layout.images) if checked.is_image(path)}
     if ids <= paths.keys():
         return paths
-    others = [MASKS, ISIC_2018_TEST.images.split("/")[0]]
-    found: dict[str, Path] = {}
-    for path in sorted(filter(_is_image, folder.rglob("*"))):
-        inside = path.relative_to(folder).parts[:-1]
-        if any(fnmatch(part, other) for part in inside for other in others):
-            continue
-        other = found.setdefault(path.stem, path)
-        if other != path and other.read_bytes() != path.read_bytes():
-            raise DatasetError(
-                f"{other} and {path} are different images of one id. Keep the right one alone."
-            )
-    return found
-
-
-def _is_image(path):
-    return re.search(IMAGE_ENDING, path.name) and not path.name.startswith(".")
+    return checked.image_files(folder, [ISIC_2018_TEST.images.split("/")[0]])
 
 
 def _sources(lesions, sources):
@@ -306,10 +249,9 @@ def _marked(table, words):
 
 
 def _check(folder, layout, table, paths):
-    folders = [path for path in folder.iterdir() if path.is_dir()]
-    closed = [path for path in (*folders, *paths.values()) if not os.access(path, os.R_OK)]
+    closed = [path for path in paths.values() if not os.access(path, os.R_OK)]
     checks = {
-        "files or folders that may not be read": [str(path.relative_to(folder)) for path in closed],
+        "files that may not be read": [str(path.relative_to(folder)) for path in closed],
         "no line in the table": [] if len(table) else [layout.truth],
         f"no image file, as {layout.images}": [] if paths else [str(folder)],
         "lines without lesion or image id": _ids(
@@ -321,41 +263,8 @@ def _check(folder, layout, table, paths):
     if layout.one_diagnosis_a_lesion:
         checks["lesions with more than one diagnosis"] = _inconsistent_lesions(table)
     if paths:
-        absent = ~table["image_id"].isin(paths.keys())
-        checks["images named in the table but absent"] = _ids(table, absent)
-        checks["image files that no line of the table names"] = sorted(
-            paths.keys() - set(table["image_id"])
-        )
-    problems = [f"{what}: {_shown(found)}" for what, found in checks.items() if found]
-    if problems:
-        raise DatasetError(
-            f"{folder} is not a usable dataset:\n"
-            + "\n".join(f"- {problem}" for problem in problems)
-            + "\nMend the lines named, or get the data anew by python -m skin_cancer.data.download."
-        )
-
-
-def _finished(folder, table, paths, layout):
-    drawn = table["image_id"].str.startswith(ID_PREFIX).all()
-    known = {"unknown": pd.NA}
-    files = (folder / MASKS).glob("*_segmentation.png")
-    masks = {path.stem.removesuffix("_segmentation"): path for path in files}
-    table = table.drop(columns="dx").assign(
-        age=pd.to_numeric(table["age"], errors="coerce").astype(float),
-        sex=table["sex"].replace(known),
-        localization=table["localization"].replace(known),
-        archive=SAMPLE_TITLE if drawn else layout.name,
-        apart=table["apart"].mask(archive_ids(table).isin(EXAMPLES), EXAMPLE),
-        level=0,
-        path=table["image_id"].map(paths),
-        mask=[masks.get(image_id) for image_id in table["image_id"]],
-    )
-    return levelled(table).sort_values("image_id", ignore_index=True)
-
-
-def archive_ids(table: pd.DataFrame) -> pd.Series:
-    """Return the images' ids in the ISIC Archive; some of ISIC 2019 say more than that."""
-    return table["image_id"].str.removesuffix("_downsampled")
+        checks |= checked.missing(table, paths)
+    checked.refuse(folder, checks)
 
 
 def _unknown(table):
@@ -372,8 +281,3 @@ def _ids(table, rows):
 def _inconsistent_lesions(table):
     diagnoses = table.groupby("lesion_id")["diagnosis"].nunique(dropna=False)
     return list(diagnoses.index[diagnoses > 1])
-
-
-def _shown(found):
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(str(item) for item in found[:SHOWN]) + more

@@ -87,6 +87,44 @@ BY_NAME = {
         limits="MILK10k is mostly confirmed by histology and half of it is basal cell carcinoma: "
         "what a doctor sees in a day is other.",
     ),
+    "ISIC Archive": Source(
+        origin="an export of the ISIC Archive (isic-archive.com)",
+        licence="of each image its own, CC0, CC BY or CC BY-NC (ISIC Archive)",
+        terms=NON_COMMERCIAL,
+        uses=USES,
+        users=USERS,
+        instrument="The ISIC Archive joins collections of many cameras and clinics.",
+        people="The data came from patients of many clinics; the ISIC Archive names the terms of "
+        "each image.",
+        ids="public ids of ISIC",
+        limits="What the export holds decides what the model knows; on other cameras, other "
+        "clinics and other skin expect less.",
+    ),
+    "PAD-UFES-20": Source(
+        origin="PAD-UFES-20 (Pacheco et al. 2020, doi:10.17632/zr7vgbcyr2.1)",
+        licence="CC BY 4.0 (PAD-UFES-20)",
+        terms="free for any use with attribution",
+        uses="Research and teaching on photographs of skin lesions.",
+        users=USERS,
+        instrument="PAD-UFES-20 holds photographs by smartphone, without a dermatoscope.",
+        people="The data came from patients in Espírito Santo, Brazil, and is published under "
+        "CC BY 4.0.",
+        ids="public ids of PAD-UFES-20",
+        limits="Photographs by smartphone are not dermatoscopic images: a model of the ones is not "
+        "to be used on the others.",
+    ),
+    "own images": Source(
+        origin="images of one's own",
+        licence="that of the images, which this program does not know (own images)",
+        terms="on the terms of the images that it was trained on",
+        uses=USES,
+        users=USERS,
+        instrument="What the images were taken with is not recorded.",
+        people="Whose images they are, and on what terms, only those know who trained the model.",
+        ids="ids of one's own",
+        limits="On other cameras, other clinics and other skin than those of its training images "
+        "expect less.",
+    ),
     "synthetic sample": Source(
         origin="the synthetic sample, drawings made by this project",
         licence="MIT (the synthetic sample)",

@@ -10,14 +10,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
-from skin_cancer.data import archives
+from skin_cancer.data import archives, checked, own
+from skin_cancer.data.reading import Reading
 from skin_cancer.data.sample import sample_folder
-from skin_cancer.diagnoses import ISIC_2018, ISIC_2019
+from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import DatasetError, ImageError
 from skin_cancer.images import decoding, squares
 
 SAMPLE = "sample"
+PLAIN_READING = Reading()
 
 
 def data_folder(data: str | Path | Sequence[str | Path] = "") -> Path | list[Path]:
@@ -53,25 +56,26 @@ def _one_folder(data):
 
 
 def read(
-    folder: str | Path | Sequence[str | Path], images_as_lesions: bool = False
+    folder: str | Path | Sequence[str | Path], reading: Reading = PLAIN_READING
 ) -> pd.DataFrame:
-    """Read the training images of HAM10000, ISIC 2018 Task 3, ISIC 2019, MILK10k or several.
+    """Read labelled images: HAM10000, ISIC 2018 Task 3, ISIC 2019, MILK10k, your own, or several.
 
     Args:
-        folder: holds an archive as it is published, unpacked; or a list of such folders. An image
-            that stands in several archives is taken from the first in the order above.
-        images_as_lesions: take each image as a lesion of its own where the table is missing that
-            tells the lesions. Images of one lesion are then on both sides of any split.
+        folder: holds an archive as it is published, unpacked, or images as `own.read` takes them;
+            or a list of such folders. An image that stands in several archives is taken from the
+            first in the order above.
+        reading: what a folder does not tell by itself.
 
     Returns:
-        One row an image, sorted by `image_id`: `image_id`, `lesion_id`, `diagnosis` (ISIC code),
-        `alternative` (the code that it may be instead, where the archive's word means two),
-        `dx_type` (how it was confirmed), `age` (years), `sex`, `localization`, `dataset` (its
-        source), each of the last six missing where unknown; `archive` (its name), `apart` (why no
-        network may learn it, else missing), `level` (shorter side in pixels that `read_image` is
-        to bring it to, 0 for none), `path`, and `mask`, the path of the lesion's mask or None. Of
-        MILK10k also `skin_tone`, 0 very dark to 5 very light, and `SCORES` of what is seen,
-        0 to 1. In ISIC 2019 some images name no lesion: each counts as one of its own.
+        One row an image, sorted by `image_id`: `image_id`, `lesion_id`, `patient_id`, `diagnosis`
+        (ISIC code), `alternative` (the code that it may be instead, where the archive's word means
+        two), `dx_type` (how it was confirmed), `age` (years), `sex`, `localization`, `dataset` (its
+        source), each of the last six and the patient missing where unknown; `archive` (its name),
+        `apart` (why no network may learn it, else missing), `level` (shorter side in pixels that
+        `read_image` is to bring it to, 0 for none), `path`, and `mask`, the path of the lesion's
+        mask or None. Of MILK10k also `skin_tone`, 0 very dark to 5 very light, and `SCORES` of
+        what is seen, 0 to 1. In ISIC 2019 some images name no lesion: each counts as one of its
+        own.
 
     Raises:
         DatasetError: lists everything that is wrong with a folder and what to do.
@@ -84,13 +88,28 @@ def read(
     >>> read_image(table.loc[0, "path"]).shape
     (450, 600, 3)
     """
-    folders = [folder] if isinstance(folder, str | Path) else folder
-    found = [archives.find(one) for one in folders]
-    found.sort(key=lambda pair: archives.TRAINING_LAYOUTS.index(pair[1]))
-    tables = [archives.read(one, layout, images_as_lesions) for one, layout in found]
+    folders = [Path(one) for one in ([folder] if isinstance(folder, str | Path) else folder)]
+    order = [*archives.TRAINING_LAYOUTS, None]
+    found = sorted(((archives.find(one), one) for one in folders), key=lambda p: order.index(p[0]))
+    tables = [
+        archives.read(one, layout, reading) if layout else own.read(one, reading)
+        for layout, one in found
+    ]
     table = pd.concat(tables) if len(tables) > 1 else tables[0]
-    table = table[~archives.archive_ids(table).duplicated()]
+    _refuse_twins(table[table["archive"] == own.OWN])
+    table = table[~checked.archive_ids(table).duplicated()]
     return table.sort_values("image_id", ignore_index=True)
+
+
+def _refuse_twins(table):
+    """Refuse different images of one id in several folders of a user's own."""
+    again = table[table["image_id"].duplicated(keep=False)]
+    for image_id, paths in again.groupby("image_id")["path"]:
+        if len({path.read_bytes() for path in paths}) > 1:
+            raise DatasetError(
+                f"{' and '.join(map(str, paths))} are different images of one id, {image_id}. Give "
+                "them different names."
+            )
 
 
 def read_test(folder: str | Path) -> pd.DataFrame:
@@ -106,14 +125,24 @@ def read_test(folder: str | Path) -> pd.DataFrame:
     Raises:
         DatasetError: lists everything that is wrong with the folder and what to do.
     """
-    folder, layout = archives.find(folder, (archives.ISIC_2018_TEST,))
-    return archives.read(folder, layout, images_as_lesions=True)
+    folder, layout = Path(folder), archives.ISIC_2018_TEST
+    if not archives.find(folder, (layout,)):
+        raise DatasetError(
+            f"{folder} does not hold {layout.truth}.csv. Name the folder that the official test "
+            "set was unpacked to, get it by python -m skin_cancer.data.download, or measure on "
+            "the images that the training set aside (part holdout)."
+        )
+    return archives.read(folder, layout, Reading(images_as_lesions=True))
 
 
 def codes(table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the ISIC codes a network for these images tells apart: seven, or eight with SCC."""
-    known = ISIC_2019 if "SCC" in set(table["diagnosis"]) else ISIC_2018
-    return tuple(diagnosis.code for diagnosis in known)
+    """Return the codes that a network for these images tells apart: ISIC's, then one's own.
+
+    They are those of the images that a network may learn, and what these may be instead.
+    """
+    learnt = table[table["apart"].isna()] if "apart" in table else table
+    shown = {*learnt["diagnosis"], *learnt.get("alternative", pd.Series(dtype="string")).dropna()}
+    return tuple(code for code in BY_CODE if code in shown)
 
 
 def label_sets(table: pd.DataFrame, names: Sequence[str] = ()) -> np.ndarray:
@@ -181,7 +210,8 @@ def check_images(table: pd.DataFrame) -> None:
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(_problem, table["path"], table["level"])
-        problems = [problem for problem in found if problem]
+        bar = tqdm(found, total=len(table), desc="checked", unit="image")
+        problems = [problem for problem in bar if problem]
     if problems:
         raise DatasetError(
             "\n".join([f"{len(problems)} of {len(table)} images cannot be used:", *problems])

@@ -1,17 +1,23 @@
 """What the archives hold, in tables: their words for our diagnoses, and counts by source."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
-from skin_cancer.data import archives
+from skin_cancer.data import archives, checked
 from skin_cancer.data.levelling import CONTROL
 from skin_cancer.diagnoses import ISIC_2019, TAXONOMY
 
-REASONS = (archives.NONE_OF_OURS, archives.EXAMPLE, CONTROL)  # to keep an image apart
+REASONS = (checked.NONE_OF_OURS, checked.EXAMPLE, CONTROL)  # to keep an image apart
+PUBLISHED = tuple(layout.name for layout in archives.TRAINING_LAYOUTS)
 UNKNOWN = "unknown"
 
 
-def taxonomy() -> pd.DataFrame:
-    """Return the words of each archive for each of our diagnoses, from `TAXONOMY`.
+def taxonomy(names: Iterable[str] = PUBLISHED) -> pd.DataFrame:
+    """Return the words of some archives for each of our diagnoses, from `TAXONOMY`.
+
+    Args:
+        names: of the archives, as in `TAXONOMY`.
 
     Returns:
         One row a meaning, one column an archive. A row is one of our codes, in ISIC order; several
@@ -21,13 +27,14 @@ def taxonomy() -> pd.DataFrame:
     ('SCC', 'SCCKA')
     """
     order = [diagnosis.code for diagnosis in ISIC_2019]
-    meanings = {meant for words in TAXONOMY.values() for meant in words.values()}
+    chosen = {archive: TAXONOMY[archive] for archive in names}
+    meanings = {meant for words in chosen.values() for meant in words.values()}
     ordered = sorted(meanings, key=lambda meant: (not meant, len(meant), *map(order.index, meant)))
     table = {
-        archive: [", ".join(word for word in words if words[word] == meant) for meant in ordered]
-        for archive, words in TAXONOMY.items()
+        archive: ["; ".join(word for word in words if words[word] == meant) for meant in ordered]
+        for archive, words in chosen.items()
     }
-    index = [" or ".join(meant) or archives.NONE_OF_OURS for meant in ordered]
+    index = [" or ".join(meant) or checked.NONE_OF_OURS for meant in ordered]
     return pd.DataFrame(table, pd.Index(index, name="ours"))
 
 

@@ -26,12 +26,14 @@ def split(
 ) -> pd.DataFrame:
     """Set aside a part of the lesions of each archive and divide the rest into five folds.
 
-    It is 15 %, of MILK10k 30 %. All images of a lesion go to the same part, and in each archive
-    every part has the same share of each diagnosis. The same lesions and seed give the same parts,
-    whatever the order of the rows and whatever other archives are there.
+    It is 15 %, of MILK10k 30 %. All images of a lesion go to the same part, and all lesions of a
+    patient, where one is told; in each archive every part has the same share of each diagnosis, as
+    far as the patients allow. The same lesions and seed give the same parts, whatever the order of
+    the rows and whatever other archives are there.
 
     Args:
-        table: with the columns `image_id`, `lesion_id`, `archive`, `diagnosis` and `apart`.
+        table: with the columns `image_id`, `lesion_id`, `archive`, `diagnosis` and `apart`, and
+            `patient_id` where patients are told.
         seed: decides which lesions go where.
         links: pairs of lesion ids that are one lesion: all linked ones go to the same fold, and
             none of them is in a fold if one is in the holdout or is never to be learnt.
@@ -55,7 +57,8 @@ def split(
     fold = pd.Series(APART, index=lesions.index)
     for archive, part in lesions[~apart].groupby("archive"):
         share = HOLDOUT_SHARES.get(archive, HOLDOUT_SHARE)
-        fold[part.index] = _draw(part["diagnosis"], share, seed)
+        drawn = _draw(_diagnoses(part), share, seed)
+        fold[part.index] = part["unit"].map(drawn)
     group = _groups(lesions.sort_values("archive", kind="stable").index, links)
     fold = _joined(fold[group.index], group)
     lesion = table["lesion_id"]
@@ -73,10 +76,11 @@ def check(table: pd.DataFrame) -> None:
     """
     lesions, apart = _lesions(table)
     for _, part in lesions[~apart].groupby("archive"):
-        rare = part["diagnosis"].value_counts().loc[lambda counts: counts < FOLDS + 2]
+        rare = _diagnoses(part).value_counts().loc[lambda counts: counts < FOLDS + 2]
         if len(rare):
             raise DatasetError(
-                f"Too few lesions to split: {rare.to_dict()}; each diagnosis needs {FOLDS + 2}."
+                f"Too few lesions to split: {rare.to_dict()}; each diagnosis needs {FOLDS + 2}, of "
+                "as many patients where these are told."
             )
 
 
@@ -84,14 +88,23 @@ def _lesions(table):
     """Return one row a lesion, and which of them no network may learn."""
     lesions = table.sort_values("image_id").drop_duplicates("lesion_id").set_index("lesion_id")
     lesions = lesions.sort_index()
+    patients = lesions.get("patient_id", pd.Series(pd.NA, lesions.index, "string"))
+    lesions = lesions.assign(unit=patients.fillna(lesions.index.to_series()))
     return lesions, lesions.index.isin(table["lesion_id"][table["apart"].notna()])
 
 
-def _draw(lesions, share, seed):
-    """Return holdout or fold of each lesion, from their diagnoses."""
-    rest, _ = train_test_split(lesions, test_size=share, stratify=lesions, random_state=seed)
+def _diagnoses(lesions):
+    """Return the diagnosis of each patient, or of each lesion of none: of several the rarest."""
+    frequency = lesions["diagnosis"].map(lesions["diagnosis"].value_counts())
+    rarest_first = lesions.loc[frequency.sort_values(kind="stable").index]
+    return rarest_first.drop_duplicates("unit").set_index("unit")["diagnosis"].sort_index()
+
+
+def _draw(diagnoses, share, seed):
+    """Return holdout or fold of each patient or lesion, from their diagnoses."""
+    rest, _ = train_test_split(diagnoses, test_size=share, stratify=diagnoses, random_state=seed)
     rest = rest.sort_index()
-    fold = pd.Series(HOLDOUT, index=lesions.index)
+    fold = pd.Series(HOLDOUT, index=diagnoses.index)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for number, (_, chosen) in enumerate(folds.split(rest.index, rest)):
         fold[rest.index[chosen]] = number
@@ -121,6 +134,21 @@ def _common(folds):
     if (folds == APART).any():
         return folds.where(held, APART)
     return folds.where(held, LINKED if held.any() else folds.iloc[0])
+
+
+def units(table: pd.DataFrame) -> dict[str, str]:
+    """Return by what each archive is divided: `patient`, `lesion`, or `image` if nothing is told.
+
+    Args:
+        table: as for `split`.
+    """
+
+    def unit(images):
+        if "patient_id" in images and images["patient_id"].notna().any():
+            return "patient"
+        return "image" if (images["lesion_id"] == images["image_id"]).all() else "lesion"
+
+    return {archive: unit(images) for archive, images in table.groupby("archive")}
 
 
 def read_links(path: str | Path, table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -2,12 +2,15 @@
 
 import codecs
 import io
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 
 from skin_cancer.errors import DatasetError
 
+SHEETS = (".xlsx", ".ods")
+ENDINGS = (".csv", ".tsv", ".tab", ".txt", *SHEETS)
 SEPARATORS = "\t;,"  # the first wins where a header has two of them equally often
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -24,23 +27,35 @@ def read(path: Path) -> pd.DataFrame:
     so are empty rows.
 
     Args:
-        path: of the file.
+        path: of the file; a spreadsheet (`SHEETS`) is read as well, its first sheet.
 
     Returns:
-        Columns of dtype string, in which empty cells are missing.
+        Columns of dtype string, in which empty cells are missing; the index is each row's line in
+        the file.
 
     Raises:
         DatasetError: the file cannot be read, or is no such table.
     """
     try:
-        lines = _text(path.read_bytes()).splitlines(keepends=True)
-        separator = _separator(lines)
-        rows = lines[1:] if _declares(lines) else lines
-        table = pd.read_csv(io.StringIO("".join(rows)), sep=separator, dtype="string")
-    except (OSError, ValueError) as error:
+        table = _sheet(path) if path.suffix.lower() in SHEETS else _lines(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} cannot be read as a table: {error}") from error
-    table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())
-    return table.mask(table == "").dropna(how="all").reset_index(drop=True)
+    table = table.rename(columns=lambda name: str(name).strip())
+    table = table.apply(lambda column: column.str.strip())
+    return table.mask(table == "").dropna(how="all").rename_axis("line")
+
+
+def _sheet(path):
+    table = pd.read_excel(path, dtype="string")
+    return table.set_index(pd.RangeIndex(2, len(table) + 2))
+
+
+def _lines(path):
+    lines = _text(path.read_bytes()).splitlines(keepends=True)
+    separator, above = _separator(lines), int(_declares(lines))
+    text = io.StringIO("".join(lines[above:]))
+    table = pd.read_csv(text, sep=separator, dtype="string", skip_blank_lines=False)
+    return table.set_index(pd.RangeIndex(2 + above, len(table) + 2 + above))
 
 
 def _text(content):

@@ -117,7 +117,7 @@ def calibration(
     Returns:
         One row a prior: `expected calibration error`, 15 bins; `floor`, the mean of as many
         simulations as `SIMULATIONS`; `floor, 95 %`, which one in twenty of them exceeds; `slope`
-        and `intercept` of malignancy.
+        and `intercept` of malignancy, where the table has both malignant and benign lesions.
     """
     rng, codes = np.random.default_rng(seed), list(next(iter(assumed.values())))
     drawn = _drawn(table, probabilities, codes, rng)
@@ -159,6 +159,9 @@ def _drawn(table, probabilities, codes, rng):
 
 
 def _recalibration(table, malignant, weights):
+    truth = labels.malignant_of(table)
+    if truth.all() or not truth.any():
+        return {}
     odds = np.log(malignant.clip(1e-9, 1 - 1e-9) / (1 - malignant).clip(1e-9))[:, None]
-    model = LogisticRegression(C=np.inf).fit(odds, labels.malignant_of(table), weights)
+    model = LogisticRegression(C=np.inf).fit(odds, truth, weights)
     return {"slope": float(model.coef_[0, 0]), "intercept": float(model.intercept_[0])}

@@ -14,9 +14,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
-from skin_cancer.diagnoses import BY_CODE, ISIC_2019
+from skin_cancer.diagnoses import BY_CODE
 
-COLOURS = {diagnosis.code: diagnosis.colour for diagnosis in ISIC_2019}
 HEATMAP = "viridis"  # as in the app
 WIDTH = 9.0
 
@@ -42,7 +41,7 @@ def _closed(figure):
 
 def _codes(values):
     """Return the ISIC codes that occur, in ISIC order."""
-    return [code for code in COLOURS if code in set(values)]
+    return [code for code in BY_CODE if code in set(values)]
 
 
 def diagnosis_counts(table: pd.DataFrame) -> Figure:
@@ -52,8 +51,12 @@ def diagnosis_counts(table: pd.DataFrame) -> Figure:
     lesions = table.groupby("diagnosis")["lesion_id"].nunique()[codes]
     names = [f"{BY_CODE[code].name} ({code})" for code in codes]
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
-    axes.barh(names, images, color=[COLOURS[code] for code in codes], alpha=0.45, label="images")
-    axes.barh(names, lesions, color=[COLOURS[code] for code in codes], height=0.45, label="lesions")
+    axes.barh(
+        names, images, color=[BY_CODE[code].colour for code in codes], alpha=0.45, label="images"
+    )
+    axes.barh(
+        names, lesions, color=[BY_CODE[code].colour for code in codes], height=0.45, label="lesions"
+    )
     for i, code in enumerate(codes):
         text = f" {images[code]:,} images, {lesions[code]:,} lesions"
         axes.text(images[code], i, text, va="center", fontsize="small")
@@ -91,7 +94,7 @@ def _boxes(axes, frame, column, codes):
         y=column,
         order=codes,
         hue="diagnosis",
-        palette={code: COLOURS[code] for code in codes},
+        palette={code: BY_CODE[code].colour for code in codes},
         legend=False,
         flierprops={"markersize": 2},
         ax=axes,
@@ -249,7 +252,7 @@ def recalls(measured: dict) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 3))
     for i, code in enumerate(codes):
         recall = classes[code]["recall"]
-        axes.bar(i, recall["value"], color=COLOURS[code])
+        axes.bar(i, recall["value"], color=BY_CODE[code].colour)
         axes.vlines(i, recall["low"], recall["high"], color="black")
         axes.plot(i + 0.25, classes[code]["precision"], "D", color="black", markersize=5)
     mean = measured["measures"]["balanced accuracy"]["value"]
@@ -272,7 +275,7 @@ def roc_and_precision(truth: np.ndarray, probabilities: np.ndarray, codes: Seque
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 4.4))
     for i, code in enumerate(codes):
         for display, axes in ((RocCurveDisplay, left), (PrecisionRecallDisplay, right)):
-            look = {"curve_kwargs": {"color": COLOURS[code]}, "name": code, "ax": axes}
+            look = {"curve_kwargs": {"color": BY_CODE[code].colour}, "name": code, "ax": axes}
             display.from_predictions(truth == i, probabilities[:, i], **look)
     left.plot([0, 1], [0, 1], "--", color="grey", linewidth=1)
     left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC, one against the rest")

@@ -55,7 +55,7 @@ def as_told(table: pd.DataFrame, probabilities: np.ndarray, codes: Sequence[str]
 
     Where an image's archive does not know SCC, that of SCC is added to that of AKIEC and is 0.
     """
-    if "archive" not in table or "SCC" not in codes:
+    if "archive" not in table or not {"AKIEC", "SCC"} <= set(codes):
         return probabilities
     one = _knows_no_scc(table)
     scc, akiec = list(codes).index("SCC"), list(codes).index("AKIEC")

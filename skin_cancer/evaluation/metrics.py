@@ -69,12 +69,7 @@ def measure(
             "balanced accuracy": _interval(recalls.mean(), drawn.mean(axis=1)),
             **_of_frequent(recalls, drawn, lesions >= GROUP_LESIONS),
             **_areas(truth, probabilities, known, prior, weights),
-            f"{MELANOMA_AREA}, by P(MEL)": melanoma_by_probability(
-                table, probabilities, known, seed
-            ),
-            f"{MELANOMA_AREA}, by P(MEL) / P(NV)": melanoma_against_nevus(
-                table, probabilities, known, seed
-            ),
+            **_of_melanoma(table, probabilities, known, seed),
         },
         "classes": {
             code: {
@@ -89,6 +84,17 @@ def measure(
             code: dict(zip(codes, row, strict=True))
             for code, row in zip(codes, matrix.tolist(), strict=True)
         },
+    }
+
+
+def _of_melanoma(table, probabilities, codes, seed):
+    """Areas under the ROC curve of melanoma against nevus, where both are known."""
+    if not {"MEL", "NV"} <= set(codes):
+        return {}
+    ways = {"P(MEL)": melanoma_by_probability, "P(MEL) / P(NV)": melanoma_against_nevus}
+    return {
+        f"{MELANOMA_AREA}, by {way}": area(table, probabilities, codes, seed)
+        for way, area in ways.items()
     }
 
 
@@ -214,18 +220,24 @@ def _areas_under(positive, score, weights):
 
 
 def _areas(truth, probabilities, codes, prior, weights):
-    """Areas under the ROC curve of malignancy and of melanoma, with intervals."""
+    """Areas under the ROC curve of malignancy and of melanoma, where they occur, with intervals."""
     malignant = np.array([BY_CODE[code].malignant for code in codes])[truth]
-    melanoma = codes.index("MEL")
-    questions = {
-        MALIGNANT_AREA: (malignant, labels.malignancy(probabilities, codes)),
-        "ROC AUC, melanoma against all others": (truth == melanoma, probabilities[:, melanoma]),
-    }
+    questions = {MALIGNANT_AREA: (malignant, labels.malignancy(probabilities, codes))}
+    if "MEL" in codes:
+        melanoma = codes.index("MEL")
+        questions["ROC AUC, melanoma against all others"] = (
+            truth == melanoma,
+            probabilities[:, melanoma],
+        )
     if prior:
         trained = priors.reweighted(probabilities, priors.balanced(codes), prior)
         score = labels.malignancy(trained, codes)
         questions[f"{MALIGNANT_AREA}, training prior"] = (malignant, score)
-    return {name: _area(positive, score, weights) for name, (positive, score) in questions.items()}
+    return {
+        name: _area(positive, score, weights)
+        for name, (positive, score) in questions.items()
+        if positive.any() and not positive.all()
+    }
 
 
 def coverage(

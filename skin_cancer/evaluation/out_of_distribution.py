@@ -8,7 +8,7 @@ from matplotlib import cbook
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from skin_cancer.data import archives, dataset
+from skin_cancer.data import checked, dataset
 from skin_cancer.images import lesion
 
 HEIGHT, WIDTH = 450, 600
@@ -63,7 +63,7 @@ def pictures(table: pd.DataFrame, count: int, seed: int = 0) -> dict[str, list[n
         "noise": [_noise(rng, i) for i in range(count)],
         "inverted colours": [255 - image for image in real],
     }
-    if dataset.title(table) != archives.SAMPLE_TITLE:
+    if dataset.title(table) != checked.SAMPLE_TITLE:
         drawn = dataset.read(dataset.data_folder("sample"))
         drawn = drawn.sample(min(count, len(drawn)), random_state=seed)
         found["synthetic sample"] = list(dataset.read_images(drawn))

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from skin_cancer import priors
+from skin_cancer import diagnoses, priors
 from skin_cancer.errors import BundleError
 from skin_cancer.priors import Prior
 
@@ -141,13 +141,19 @@ def read(folder: str | Path) -> Description:
         kept = {field.name: content[field.name] for field in dataclasses.fields(Description)}
         kept["diagnoses"] = tuple(kept["diagnoses"])
         kept["priors"] = {name: Prior(**prior) for name, prior in kept["priors"].items()}
+        _make_known(kept["training"])
         description = Description(**kept)
         _check_files(folder, content["sha256"], description.files)
         return description
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"{folder / DESCRIPTION} is damaged: {error!r}. Copy the bundle again."
         ) from error
+
+
+def _make_known(training):
+    recipe = training.get("recipe", {})
+    diagnoses.add(diagnoses.own(recipe.get("diagnoses", ""), recipe.get("malignant", "")))
 
 
 def measured_thresholds(rows: list[dict], command: str) -> dict:

@@ -34,6 +34,7 @@ DISCLAIMER = (
 SENSITIVITY = 0.95  # that a verdict aims at if no other is asked for
 DIGITS = 5  # at most, of a percentage
 NO_THRESHOLD = "no threshold for this prior"
+NO_MALIGNANT = "no verdict: this model knows no malignant diagnosis"
 NO_VERDICT = "no verdict: unlike the training images"
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,12 @@ class Verdict:
 
     @property
     def percents(self) -> tuple[str, str]:
-        """Malignancy and threshold as text, with as many digits as tell them apart."""
+        """Malignancy and threshold as text, with as many digits as tell them apart.
+
+        Each is empty where there is none.
+        """
+        if self.words == NO_MALIGNANT:
+            return "", ""
         if self.threshold is None:
             return percent(self.malignancy), ""
         for digits in range(DIGITS):
@@ -125,12 +131,18 @@ class Prediction:
     def malignancy(self) -> float:
         """The probability that the lesion is malignant or a precursor, in [0, 1].
 
+        0 where the model knows no such diagnosis.
+
         Raises:
             ImageError: the image could not be read.
         """
         if self.error:
             raise ImageError(self.error)
-        return sum(p for code, p in self.probabilities.items() if BY_CODE[code].malignant)
+        return sum(self.probabilities[code] for code in self._malignant)
+
+    @property
+    def _malignant(self):
+        return [code for code in self.probabilities if BY_CODE[code].malignant]
 
     @property
     def unfamiliar(self) -> bool:
@@ -150,7 +162,8 @@ class Prediction:
         """
         malignancy, threshold = self.malignancy, bundle.threshold_at(self.thresholds, sensitivity)
         if threshold is None:
-            return Verdict(None, malignancy, None, sensitivity, NO_THRESHOLD)
+            words = NO_THRESHOLD if self._malignant else NO_MALIGNANT
+            return Verdict(None, malignancy, None, sensitivity, words)
         if self.unfamiliar:
             return Verdict(None, malignancy, threshold, sensitivity, NO_VERDICT)
         suspicious = malignancy >= threshold
@@ -210,11 +223,12 @@ class Prediction:
             return f"No prediction: {self.error}"
         found = BY_CODE[self.diagnosis]
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        malignant = [code for code in self.probabilities if BY_CODE[code].malignant]
         members = ", ".join(self.prediction_set)
         lines = [
             f"{found.name} ({found.code}), probability {percent(self.probabilities[found.code])}",
-            f"malignant or precancerous ({', '.join(malignant)}): {_in_words(self)}",
+            f"malignant or precancerous ({', '.join(self._malignant)}): {_in_words(self)}"
+            if self._malignant
+            else NO_MALIGNANT,
             "all diagnoses: " + ", ".join(f"{code} {percent(p)}" for code, p in ranked),
             *([f"prediction set, right for nine in ten lesions: {members}"] if members else []),
             *(f"warning: {sentence}" for sentence in self.warnings),

@@ -271,7 +271,7 @@ def _seen(classifier, row, content):
     found = classifier.predict(content, row.views, row.prior)
     verdict = found.verdict(row.sensitivity)
     malignant = {code: p for code, p in found.probabilities.items() if BY_CODE[code].malignant}
-    suspect = max(malignant, key=malignant.__getitem__)
+    suspect = max(malignant, key=malignant.__getitem__, default=found.diagnosis)
     name = row.address.rpartition("/")[2]
     return {
         "images": squares.centre_square(decoding.decode(content), found.size),

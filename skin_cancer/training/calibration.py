@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
 from skin_cancer import priors
-from skin_cancer.data import archives, dataset
+from skin_cancer.data import checked, dataset
 from skin_cancer.diagnoses import BY_CODE
 from skin_cancer.errors import BundleError, SkinCancerError, TrainingError
 from skin_cancer.images import lesion, squares
@@ -155,6 +155,8 @@ def _least_members(table, balanced, codes):
 def _thresholds(table, probabilities, shares):
     malignant = np.array([BY_CODE[code].malignant for code in shares])
     rows = table["diagnosis"].map(lambda code: BY_CODE[code].malignant).to_numpy(bool)
+    if not rows.any() or rows.all():
+        return []  # nothing to tell apart
     score = probabilities[rows][:, malignant].sum(axis=1)
     weights = _weights(table[rows], shares)
     return [
@@ -215,7 +217,7 @@ def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:
         **_skin(classifier, table, mean, basis, within),
         "patterns": patterns,
         "cases": uncertainty.reduce(uncertainty.root(features) - mean, basis).astype(np.float16),
-        "image_id": archives.archive_ids(table).to_numpy(str),
+        "image_id": checked.archive_ids(table).to_numpy(str),
         **{name: table[name].to_numpy(str) for name in ("lesion_id", "diagnosis")},
     }
     known = uncertainty.Doubt({}, reference)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from skin_cancer.data import dataset, splits
-from skin_cancer.diagnoses import told_apart
+from skin_cancer.data.reading import reading_of
 from skin_cancer.errors import DatasetError, TrainingError
 
 SIZE_STEP = 32
@@ -74,6 +74,14 @@ class TrainingConfig:
     lesions: str = _option(
         "published", "or images: each is a lesion of its own where the archive's table is missing"
     )
+    columns: str = _option(
+        "", "what a table of your own calls its columns: image=NAME,diagnosis=NAME,lesion=NAME"
+    )
+    diagnoses: str = _option("", "names of diagnoses of your own, with commas between")
+    malignant: str = _option("", "which of them are malignant, with commas between")
+    missing: float = _option(
+        0.0, "share of images without a row, and of rows without an image, that may be left out"
+    )
     links: str = _option("", "table of the images found to show one lesion")
     holdout: str = _option("apart", "apart, or included for a network that is not to be measured")
     seed: int = _option(0, "decides start weights, order and augmentation")
@@ -92,6 +100,7 @@ class TrainingConfig:
             "views": self.views == 0 or self.views >= self.batch_size,
             "validate_every": self.validate_every >= 1,
             "lesions": self.lesions in LESIONS,
+            "missing": 0 <= self.missing < 1,
             "batch_size": self.batch_size >= 2,
             "learning_rate": 0 < self.learning_rate < 1,
             "weight_decay": 0 <= self.weight_decay < 1,
@@ -151,25 +160,22 @@ def read_divided(config: TrainingConfig) -> pd.DataFrame:
         As `dataset.split`.
 
     Raises:
-        DatasetError: as of `dataset.read`, `dataset.read_links` and `dataset.split`; or a diagnosis
-            has no image.
+        DatasetError: as of `dataset.read`, `dataset.read_links` and `dataset.split`; or the
+            images show fewer than two diagnoses.
     """
-    table = dataset.read(dataset.data_folder(config.data), config.lesions == "images")
+    table = dataset.read(dataset.data_folder(config.data), reading_of(config.recipe))
     _check_diagnoses(table)
     links = splits.read_links(config.links, table) if config.links else ()
     return splits.split(table, links=links)
 
 
 def _check_diagnoses(table):
-    """Refuse images on which a network could be trained, but not measured."""
-    told = set().union(*map(told_apart, table["archive"].unique()))
-    shown = set(table["diagnosis"])
-    absent = [code for code in dataset.codes(table) if code in told - shown]
-    if absent:
+    """Refuse images with nothing to tell apart."""
+    codes = dataset.codes(table)
+    if len(codes) < 2:
         raise DatasetError(
-            f"There is no image of {', '.join(absent)}, only of {', '.join(sorted(shown))}. A "
-            "network is trained and measured on images of every diagnosis: add a dataset that has "
-            "them."
+            f"The images show {', '.join(codes) or 'none of our diagnoses'} alone. A network tells "
+            "diagnoses apart: add images of another one."
         )
 
 
@@ -186,7 +192,7 @@ def read_as_divided(data: Path | str | list[Path], training: dict) -> pd.DataFra
     Raises:
         DatasetError: as of `dataset.read` and `dataset.split`.
     """
-    table = dataset.read(data, training["recipe"].get("lesions") == "images")
+    table = dataset.read(data, reading_of(training["recipe"]))
     return splits.split(table, links=training["provenance"].get("links", ()))
 
 

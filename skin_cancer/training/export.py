@@ -16,7 +16,7 @@ from skin_cancer.model import bundle, bundle_writer
 from skin_cancer.training.batches import CentredImages, class_prior
 from skin_cancer.training.config import TrainingConfig
 from skin_cancer.training.keras_settings import keras
-from skin_cancer.training.network import add_to_bias, build_outputs, codes_of
+from skin_cancer.training.network import add_to_bias, build_outputs
 from skin_cancer.training.start import START_WEIGHTS
 
 INT8_SAMPLE = 200
@@ -43,7 +43,7 @@ def export_bundle(
     Raises:
         BundleError: the bundle cannot be written.
     """
-    codes = codes_of(network)
+    codes = tuple(record["provenance"]["diagnoses"])
     prior = dict(zip(codes, class_prior(training, codes).tolist(), strict=True))
     add_to_bias(network, priors.shift(priors.balanced(codes), prior))
     network.set_weights([weight.astype("float16") for weight in network.get_weights()])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from skin_cancer.diagnoses import ISIC_2019
 from skin_cancer.training.keras_settings import keras
 
 layers = keras.layers
@@ -112,11 +111,6 @@ def freeze(network: keras.Model, statistics: bool, stages: int) -> None:
     for layer in network.layers:
         normalises = isinstance(layer, layers.BatchNormalization)
         layer.trainable = not (layer.name.startswith(first) or (statistics and normalises))
-
-
-def codes_of(network: keras.Model) -> tuple[str, ...]:
-    """Return the ISIC codes of a network's logits."""
-    return tuple(diagnosis.code for diagnosis in ISIC_2019[: network.output_shape[-1]])
 
 
 def add_to_bias(network: keras.Model, values: np.ndarray) -> None:

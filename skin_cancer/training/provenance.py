@@ -34,10 +34,12 @@ def provenance_of(config: TrainingConfig, table: pd.DataFrame, training: pd.Data
     packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
     return {
         "dataset": dataset.title(training),
+        "diagnoses": list(dataset.codes(table)),
         "data_sha256": dataset.fingerprint(training),
         "labels_sha256": dataset.label_fingerprint(training),
         "images": len(training),
         "lesions": int(training["lesion_id"].nunique()),
+        "divided_by": splits.units(table),
         "lesions_unnamed": int((training["lesion_id"] == training["image_id"]).sum()),
         "images_of_sources": _counts(training, ["archive", "dataset"]),
         "images_levelled": _counts(training[training["level"] > 0], ["dataset", "level"]),

@@ -1,5 +1,6 @@
 """The weights that a training starts from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,17 @@ START_WEIGHTS = {"imagenet": "imagenet", "random": None}
 
 
 def start_network(
-    config: TrainingConfig, classes: int, kept: dict[str, list[str]] | None = None
+    config: TrainingConfig, codes: Sequence[str], kept: dict[str, list[str]] | None = None
 ) -> keras.Model:
-    """Build the network for so many classes with the start weights that the config names.
+    """Build the network for some diagnoses with the start weights that the config names.
 
     Its logits mean all diagnoses to be equally frequent. Of several bundles, trained on from the
-    same weights, it has the mean (Wortsman et al. 2022, "Model soups", section 2).
+    same weights, it has the mean (Wortsman et al. 2022, "Model soups", section 2). Diagnoses that
+    a bundle does not know start as if at random.
 
     Args:
         config: of the run.
-        classes: number of diagnoses.
+        codes: of its logits.
         kept: what the run keeps apart, as `config.kept_apart` returns it.
 
     Raises:
@@ -37,23 +39,29 @@ def start_network(
     for folder in folders:
         _check_start(config, folder, kept)
     try:
-        network = build_network(config.backbone, classes, START_WEIGHTS.get(config.start_weights))
+        plain = START_WEIGHTS.get(config.start_weights)
+        network = build_network(config.backbone, len(codes), plain)
         if folders:
-            weights = [_weights(network, folder) for folder in folders]
+            weights = [_weights(network, folder, codes) for folder in folders]
             network.set_weights([np.mean(parts, axis=0) for parts in zip(*weights, strict=True)])
     except ValueError as error:
         raise TrainingError(f"The network cannot start: {error}") from error
     return network
 
 
-def _weights(network, folder):
+def _weights(network, folder, codes):
     """Return the weights of a bundle whose logits are to mean all diagnoses equally frequent."""
-    path = folder / bundle.KERAS_MODEL
+    path, trained = folder / bundle.KERAS_MODEL, bundle.read(folder).prior
     saved = keras.models.load_model(path, compile=False, safe_mode=True)
-    network.set_weights(saved.get_weights())
-    trained = bundle.read(folder).prior
-    add_to_bias(network, priors.shift(trained, priors.balanced(trained)))
-    return network.get_weights()
+    add_to_bias(saved, priors.shift(trained, priors.balanced(trained)))
+    *trunk, kernel, bias = saved.get_weights()
+    *_, own_kernel, own_bias = network.get_weights()
+    known = list(trained)
+    for place, code in enumerate(codes):
+        if code in known:
+            own_kernel[:, place] = kernel[:, known.index(code)]
+            own_bias[place] = bias[known.index(code)]
+    return [*trunk, own_kernel, own_bias]
 
 
 def _check_start(config, folder, kept):
@@ -64,6 +72,8 @@ def _check_start(config, folder, kept):
         )
     held_out = ("fold", "source", "holdout")
     record = bundle.read(folder).training
+    if kept and not _archives_seen(record) & set(kept):
+        return
     theirs = record["recipe"]
     theirs = {name: theirs.get(name, getattr(TrainingConfig, name)) for name in held_out}
     ours = {name: getattr(config, name) for name in held_out}
@@ -75,6 +85,14 @@ def _check_start(config, folder, kept):
         )
     if ours != trained_on_all and kept:
         _check_kept(folder, record["provenance"].get("kept"), kept)
+
+
+def _archives_seen(record):
+    """Return the archives that a network has seen images of, in this training and before it."""
+    came = record["provenance"]
+    counted = came.get("images_of_sources") or [came["dataset"]]
+    seen = {source.partition(",")[0] for source in counted}
+    return seen.union(*map(_archives_seen, record.get("starts", [])))
 
 
 def _check_kept(folder, theirs, ours):

@@ -27,7 +27,7 @@ from skin_cancer.training.config import CHECKPOINT, TrainingConfig, divide, read
 from skin_cancer.training.export import export_bundle
 from skin_cancer.training.keras_settings import keras
 from skin_cancer.training.loss import compile_network
-from skin_cancer.training.network import codes_of, freeze
+from skin_cancer.training.network import freeze
 from skin_cancer.training.provenance import provenance_of
 from skin_cancer.training.start import start_network
 from skin_cancer.training.validation import validate, write_predictions
@@ -75,7 +75,7 @@ def _train_in_folder(config):
     dataset.check_images(table)
     provenance = provenance_of(config, table, training)
     with devices.scope():
-        network = compiled_network(config, training, provenance["kept"], dataset.codes(table))
+        network = compiled_network(config, training, provenance["kept"], provenance["diagnoses"])
         record = _train(network, config, training, validation, provenance)
     return network, record, training
 
@@ -92,7 +92,7 @@ def _train(network, config, training, validation, provenance):
     if config.epochs:
         network.optimizer.finalize_variable_values(network.trainable_weights)
     if len(validation):
-        write_predictions(network, config, validation)
+        write_predictions(network, config, validation, provenance["diagnoses"])
     return record
 
 
@@ -109,7 +109,7 @@ def compiled_network(
     Raises:
         BundleError, TrainingError: as of `start_network`.
     """
-    network = start_network(config, len(codes or dataset.codes(training)), kept)
+    network = start_network(config, codes or dataset.codes(training), kept)
     try:
         freeze(network, config.normalisation == "frozen", config.frozen_stages)
     except ValueError as error:
@@ -122,14 +122,14 @@ def _train_epoch(network, config, training, pictures, validation, record):
     """Train one epoch from the state of the last, add it to the record and save both."""
     epoch = len(record["history"])
     process, processes = devices.process()
-    part, codes = slice(process, None, processes), codes_of(network)
+    part, codes = slice(process, None, processes), record["provenance"]["diagnoses"]
     images = TrainingImages(training, config, epoch, pictures, part, codes)
     devices.check_batch(images.batch_size)
     print(f"Epoch {epoch + 1} of {config.epochs}, {images.size} pixels", flush=True)
     row, state = _fit(network, images, epoch + 1)
     _check_loss(row, config)
     if len(validation) and row["epoch"] % config.validate_every == 0:
-        row |= validate(network, config, validation)
+        row |= validate(network, config, validation, codes)
     print(json.dumps(row), flush=True)
     record["history"].append(row)
     if process == 0:

@@ -1,5 +1,6 @@
 """What a network says of the images that its training leaves out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from skin_cancer.training import devices
 from skin_cancer.training.batches import CentredImages
 from skin_cancer.training.config import PREDICTIONS, TrainingConfig
 from skin_cancer.training.keras_settings import keras
-from skin_cancer.training.network import codes_of
 
 
-def validate(network: keras.Model, config: TrainingConfig, validation: pd.DataFrame) -> dict:
+def validate(
+    network: keras.Model, config: TrainingConfig, validation: pd.DataFrame, codes: Sequence[str]
+) -> dict:
     """Return the balanced accuracy of a network; of several archives, each as well.
 
     It is that under the balanced prior; right is any diagnosis that an image may show.
@@ -25,12 +27,13 @@ def validate(network: keras.Model, config: TrainingConfig, validation: pd.DataFr
         network: with its averaged weights.
         config: of the run.
         validation: table of the images, at least one.
+        codes: of the network's logits.
 
     Returns:
         `validation_balanced_accuracy` and, of several archives, `validation_of_archives`.
     """
     called = _logits(network, config, validation).argmax(axis=1)
-    right = dataset.label_sets(validation, codes_of(network))[np.arange(len(called)), called]
+    right = dataset.label_sets(validation, codes)[np.arange(len(called)), called]
     right = pd.Series(right, [validation["archive"], validation["diagnosis"]])
     found = {"validation_balanced_accuracy": float(right.groupby(level=1).mean().mean())}
     of_archives = right.groupby(level=[0, 1]).mean().groupby(level=0).mean()
@@ -40,7 +43,7 @@ def validate(network: keras.Model, config: TrainingConfig, validation: pd.DataFr
 
 
 def write_predictions(
-    network: keras.Model, config: TrainingConfig, validation: pd.DataFrame
+    network: keras.Model, config: TrainingConfig, validation: pd.DataFrame, codes: Sequence[str]
 ) -> None:
     """Write logits and probabilities of the validation images under the balanced prior.
 
@@ -50,6 +53,7 @@ def write_predictions(
         network: with its averaged weights.
         config: of the run.
         validation: table of the images, at least one.
+        codes: of the network's logits.
 
     Raises:
         TrainingError: they cannot be written.
@@ -59,7 +63,7 @@ def write_predictions(
         return
     ids = pd.Index(validation["image_id"], name="image_id")
     for name, values in ((LOGITS, logits), (PREDICTIONS, priors.softmax(logits))):
-        _write(pd.DataFrame(values, ids, codes_of(network)), Path(config.output) / name)
+        _write(pd.DataFrame(values, ids, list(codes)), Path(config.output) / name)
 
 
 def _write(table, path):

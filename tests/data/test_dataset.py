@@ -12,8 +12,9 @@ from conftest import UNPRIVILEGED
 from pictures import encoded, lesion, write_isic2019
 
 from skin_cancer.data import dataset, splits
-from skin_cancer.data.archives import EXAMPLES, NONE_OF_OURS
+from skin_cancer.data.checked import EXAMPLES, NONE_OF_OURS
 from skin_cancer.data.levelling import BCN, CONTROL
+from skin_cancer.data.reading import Reading
 from skin_cancer.data.sample import MASKS
 from skin_cancer.errors import DatasetError
 
@@ -428,7 +429,7 @@ def test_lesions_that_are_not_told_are_refused(tmp_path, case, name):
     assert f"Get it from https://isic-challenge-data.s3.amazonaws.com/{case[4:8]}/{name}" in str(
         error.value
     )
-    table = dataset.read(tmp_path, images_as_lesions=True)
+    table = dataset.read(tmp_path, Reading(images_as_lesions=True))
     assert table["lesion_id"].tolist() == table["image_id"].tolist()
 
 

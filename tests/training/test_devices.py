@@ -26,6 +26,7 @@ from conftest import ROOT
 from tiny import checkpoint
 
 from skin_cancer import Classifier
+from skin_cancer.diagnoses import ISIC_2018
 from skin_cancer.training import train
 from skin_cancer.training.config import CHECKPOINT, PREDICTIONS, TrainingConfig
 from skin_cancer.training.devices import PROCESSES
@@ -103,7 +104,7 @@ def frozen(first):
 def start_weights(first):
     with tiny.backbone():
         config = TrainingConfig(start_weights=str(first), fold=2)
-        return start_network(config, 7).get_weights()
+        return start_network(config, [diagnosis.code for diagnosis in ISIC_2018]).get_weights()
 
 
 @pytest.fixture(scope="module")
