@@ -12,6 +12,7 @@ import papermill
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
+from executed import FEW_RESAMPLES, NOTEBOOKS, run, train
 from ipywidgets import HTML
 from papermill.cli import papermill as papermill_command
 from pictures import write_ham10000, write_isic2019, write_milk10k
@@ -21,22 +22,8 @@ from skin_cancer.app.page import Page
 from skin_cancer.model import bundle
 from skin_cancer.training.config import CHECKPOINT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEADINGS = ["Imports", "Parameters", "Summary", "What's next"]
 TABLE = ["Reads", "Writes", "Takes", "Needs"]
-SMALL = {"image_size": 64, "first_image_size": 64, "epochs": 1, "seed": 5}
-SMALL["start_weights"] = "random"
-# What a kernel runs before the notebook.
-ONE_STAGE = f"""
-import sys
-sys.path.insert(0, {str(ROOT / "tests")!r})
-import tiny
-tiny.shrink()
-"""
-FEW_RESAMPLES = """
-from skin_cancer.evaluation import metrics
-metrics.RESAMPLES = 200
-"""
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -127,24 +114,6 @@ def test_readme_has_every_notebook_in_its_table():
     assert re.findall(r"^\| \[\d\. .+\]\(notebooks/(.+?)\.ipynb\)", readme, re.MULTILINE) == [
         path.stem for path in NOTEBOOKS
     ]
-
-
-def run(name, folder, before="", **parameters):
-    """Run a notebook by papermill, code before it, and return the folder that it wrote to."""
-    (source,) = (path for path in NOTEBOOKS if path.stem.endswith(name))
-    startup = folder / "ipython" / "profile_default" / "startup"
-    startup.mkdir(parents=True, exist_ok=True)
-    (startup / "before.py").write_text(before)
-    target = folder / source.name
-    parameters = {**parameters, "output": str(folder)}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("IPYTHONDIR", str(folder / "ipython"))
-        papermill.execute_notebook(source, target, parameters, progress_bar=False)
-    return folder
-
-
-def train(folder):
-    return run("training", folder, ONE_STAGE, **SMALL)
 
 
 @pytest.fixture(scope="module")

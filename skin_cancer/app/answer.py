@@ -173,8 +173,10 @@ def _scale(verdict):
     told = f"{number} on a scale from 0% to 100%" + (f"; threshold {threshold}" * bool(threshold))
     label = mark = ""
     if threshold:
-        place = f'style="left:{_along(verdict.threshold)}"'
-        label, mark = f"<span {place}>threshold</span>", f"<i {place}></i>"
+        place = _along(verdict.threshold)
+        inside = f"clamp(2.2rem, {place}, 100% - 2.2rem)"
+        label = f'<span style="left:{inside}">threshold</span>'
+        mark = f'<i style="left:{place}"></i>'
     ticks = "".join(f'<span style="left:{_along(t)}">{t:.0%}</span>' for t in TICKS)
     return f"""<div class="sc-risk" role="img" aria-label="{html.escape(told)}">
     <div class="sc-ticks sc-mark">{label}</div>
@@ -201,7 +203,7 @@ def cases_html(reading: Reading) -> str:
     return f"""
 <table class="sc-cases">
   <caption>Similar confirmed cases</caption>
-  <thead><tr><th scope="col">Diagnosis</th><th scope="col">ISIC Archive</th>
+  <thead><tr><th scope="col">Diagnosis</th><th scope="col">Image</th>
   <th scope="col">Distance</th></tr></thead>
   <tbody>{"".join(_case(case) for case in reading.prediction.similar())}</tbody>
 </table>

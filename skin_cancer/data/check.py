@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from skin_cancer.data import checked, dataset, overlap, splits
-from skin_cancer.data.reading import Reading, named_columns
+from skin_cancer.data.reading import Reading, reading_of
 from skin_cancer.errors import DatasetError, SkinCancerError
 from skin_cancer.images import decoding
 
@@ -125,12 +125,12 @@ def main() -> None:
         help="images: each is a lesion of its own where nothing tells the lesions",
     )
     parser.add_argument("--columns", default="", help="image=NAME,diagnosis=NAME,lesion=NAME")
+    parser.add_argument("--diagnoses", default="", help="of your own, with commas between")
+    parser.add_argument("--malignant", default="", help="which of them are, with commas between")
     parser.add_argument("--missing", default=0.0, type=float, help="share that may be left out")
     given = parser.parse_args()
     try:
-        columns = named_columns(given.columns)
-        reading = Reading(given.lesions == "images", columns, given.missing)
-        print(check(given.data, reading, given.output))
+        print(check(given.data, reading_of(vars(given)), given.output))
     except SkinCancerError as error:
         raise SystemExit(str(error)) from error
 
