@@ -15,6 +15,8 @@ from skin_cancer.images import squares
 from skin_cancer.model import copies
 
 REDUCED = 64  # numbers kept of each confirmed case
+STEPS = 127  # in which a number of a case, at most 1, is kept
+BLOCK = 2048  # cases that are compared at once
 EXPONENT = 0.5  # of the features before distances are taken: a few large ones rule otherwise
 SKIN_WEIGHT = 1.5
 UNFAMILIAR = 0.5
@@ -48,7 +50,7 @@ class Doubt:
 
     def __init__(self, fitted: dict, reference: Mapping[str, np.ndarray]):
         self._fitted = fitted
-        self._reference = {name: reference[name] for name in reference}
+        self._reference = compact(reference)
         self._basis = self._reference["basis"].astype(np.float32)
 
     def set_of(self, probabilities: dict[str, float]) -> tuple[str, ...]:
@@ -123,8 +125,7 @@ class Doubt:
             reduced: float (64,), as `reduced` returns it.
             count: of the lesions.
         """
-        r = self._reference
-        likeness = r["cases"].astype(np.float32) @ reduced
+        likeness = self._likeness(reduced)
         found: dict[str, Case] = {}
         for i in np.argsort(-likeness, kind="stable"):
             if len(found) == count:
@@ -143,8 +144,7 @@ class Doubt:
             reduced: float (64,), as `reduced` returns it.
             patterns: as `copies.patterns` returns them.
         """
-        r = self._reference
-        likeness = r["cases"].astype(np.float32) @ reduced
+        r, likeness = self._reference, self._likeness(reduced)
         near = np.argsort(-likeness, kind="stable")[:CANDIDATES]
         near = near[likeness[near] >= COPY - 1]  # no pattern is more alike than 1
         if "patterns" not in r or not len(near):
@@ -153,9 +153,16 @@ class Doubt:
         found = self._case(near[row], likeness[near[row]])
         return found if alike + found.similarity >= COPY else None
 
+    def _likeness(self, reduced):
+        """Return the cosine of each case, a block at a time: a visitor's memory is dear."""
+        cases = self._reference["cases"]
+        starts = range(0, len(cases), BLOCK)
+        blocks = [cases[start : start + BLOCK].astype(np.float32) @ reduced for start in starts]
+        return np.concatenate(blocks) / STEPS
+
     def _case(self, row, likeness):
         image, lesion, code = (
-            str(self._reference[name][row]) for name in ("image_id", "lesion_id", "diagnosis")
+            self._reference[name][row].decode() for name in ("image_id", "lesion_id", "diagnosis")
         )
         return Case(image, lesion, code, similarity=float(likeness))
 
@@ -200,6 +207,22 @@ def reduce(offsets: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Project offsets from the mean feature and bring them to length 1: float (..., 64)."""
     projected = offsets @ basis[:, :REDUCED]
     return projected / np.maximum(np.linalg.norm(projected, axis=-1, keepdims=True), 1e-9)
+
+
+def compact(reference: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return a reference in little room, as bundles keep it; older ones are larger.
+
+    Args:
+        reference: arrays, of which `cases` may be float (cases, 64), and ids text.
+
+    Returns:
+        The same with `cases` int8, in `STEPS` from 0 to 1, and text as bytes of UTF-8.
+    """
+    kept = {name: reference[name] for name in reference}
+    if kept["cases"].dtype != np.int8:
+        kept["cases"] = np.round(STEPS * kept["cases"].astype(np.float32)).astype(np.int8)
+    text = {name: array for name, array in kept.items() if array.dtype.kind == "U"}
+    return kept | {name: np.char.encode(array, "utf-8") for name, array in text.items()}
 
 
 def combined(standard: Mapping[str, float | np.ndarray]) -> np.ndarray:

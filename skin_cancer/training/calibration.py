@@ -216,10 +216,11 @@ def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:
         "appearance_precision": spread.precision_.astype(np.float32),
         **_skin(classifier, table, mean, basis, within),
         "patterns": patterns,
-        "cases": uncertainty.reduce(uncertainty.root(features) - mean, basis).astype(np.float16),
+        "cases": uncertainty.reduce(uncertainty.root(features) - mean, basis),
         "image_id": checked.archive_ids(table).to_numpy(str),
         **{name: table[name].to_numpy(str) for name in ("lesion_id", "diagnosis")},
     }
+    reference = uncertainty.compact(reference)
     known = uncertainty.Doubt({}, reference)
     rows = [known.distances(f, a) for f, a in zip(features, looks, strict=True)]
     return reference, _scale(pd.DataFrame(rows))

@@ -22,6 +22,7 @@ from skin_cancer.model.uncertainty import Doubt
 from skin_cancer.training import calibration
 from skin_cancer.training.config import PREDICTIONS
 
+EMPTY = {"basis": np.zeros((1, 1)), "cases": np.zeros((0, 64))}
 CODES = [diagnosis.code for diagnosis in ISIC_2018]
 PRIOR = np.array([0.11, 0.67, 0.05, 0.03, 0.11, 0.01, 0.02])
 NAMED = priors.of_training(dict(zip(CODES, PRIOR.tolist(), strict=True)), "HAM10000")
@@ -72,12 +73,12 @@ def test_calibrated_answers_stay_as_they_are():
 
 
 def test_a_temperature_above_one_makes_answers_less_sure():
-    known = Doubt({"temperature": 2.0}, {"basis": np.zeros((1, 1))})
+    known = Doubt({"temperature": 2.0}, EMPTY)
     assert known.calibrated(np.array([2.0, 0.0])).tolist() == [1.0, 0.0]
 
 
 def sets_of(fitted, probabilities):
-    known = Doubt(fitted, {"basis": np.zeros((1, 1))})
+    known = Doubt(fitted, EMPTY)
     return [known.set_of(dict(zip(CODES, row, strict=True))) for row in probabilities]
 
 
@@ -187,8 +188,22 @@ def test_a_fitted_bundle_knows_its_training_images(fitted_bundle, ham10000):
     assert len({case.lesion_id for case in nearest} - {found.known.lesion_id}) == 3
     assert [c.similarity for c in nearest] == sorted((c.similarity for c in nearest), reverse=True)
     cases = np.load(fitted_bundle / bundle.REFERENCE)
-    assert sorted(cases["image_id"]) == sorted(training["image_id"])
-    assert cases["cases"].dtype == np.float16
+    assert sorted(np.char.decode(cases["image_id"])) == sorted(training["image_id"])
+    assert cases["cases"].dtype == np.int8
+
+
+def test_a_reference_of_an_older_bundle_answers_the_same(fitted_bundle, picture):
+    fitted = Classifier.load(fitted_bundle)
+    found = fitted.predict(picture)
+    with np.load(fitted_bundle / bundle.REFERENCE) as kept:
+        older = {name: kept[name] for name in kept}
+    older["cases"] = (older["cases"] / uncertainty.STEPS).astype(np.float16)
+    for name in ("image_id", "lesion_id", "diagnosis"):
+        older[name] = np.char.decode(older[name])
+    fitted._doubt = uncertainty.Doubt(fitted.description.doubt, older)
+    again = fitted.predict(picture)
+    assert again.similar(5) == found.similar(5)
+    assert again.unfamiliarity == found.unfamiliarity
 
 
 def test_how_well_it_knows_them_is_measured_from_the_shell(fitted_bundle, ham10000):
