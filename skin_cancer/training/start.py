@@ -72,7 +72,8 @@ def _check_start(config, folder, kept):
         )
     held_out = ("fold", "source", "holdout")
     record = bundle.read(folder).training
-    if kept and not _archives_seen(record) & set(kept):
+    seen = _archives_seen(record)
+    if kept and seen and not seen & set(kept):
         return
     theirs = record["recipe"]
     theirs = {name: theirs.get(name, getattr(TrainingConfig, name)) for name in held_out}
@@ -88,9 +89,9 @@ def _check_start(config, folder, kept):
 
 
 def _archives_seen(record):
-    """Return the archives that a network has seen images of, in this training and before it."""
+    """Return the archives that a network has seen so far; none where it is not told."""
     came = record["provenance"]
-    counted = came.get("images_of_sources") or [came["dataset"]]
+    counted = came.get("images_of_sources") or came.get("kept") or {}
     seen = {source.partition(",")[0] for source in counted}
     return seen.union(*map(_archives_seen, record.get("starts", [])))
 

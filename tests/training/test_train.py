@@ -285,6 +285,22 @@ def test_training_can_start_from_a_bundle(tiny_run):
 
 
 @pytest.mark.usefixtures("tiny_network")
+def test_a_bundle_of_other_diagnoses_gives_its_trunk_and_those_that_both_know(tiny_run):
+    folder = tiny_run / "bundle"
+    config, kept = TrainingConfig(start_weights=str(folder), fold=3), {"own images": ["L1"]}
+    network = start_weights.start_network(config, ["BKL", "wart", "MEL"], kept)
+    same = start_weights.start_network(TrainingConfig(start_weights=str(folder)), SEVEN)
+    *ours, kernel, bias = network.get_weights()
+    *theirs, their_kernel, their_bias = same.get_weights()
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    for place, code in {0: "BKL", 2: "MEL"}.items():
+        assert np.array_equal(kernel[:, place], their_kernel[:, SEVEN.index(code)])
+        assert bias[place] == their_bias[SEVEN.index(code)]
+    assert not any(np.array_equal(kernel[:, 1], column) for column in their_kernel.T)
+    assert kernel[:, 1].any()
+
+
+@pytest.mark.usefixtures("tiny_network")
 def test_training_can_start_from_the_mean_of_bundles(tiny_run, tmp_path):
     folders = tiny_run / "bundle", shutil.copytree(tiny_run / "bundle", tmp_path / "other")
     saved = keras.models.load_model(folders[1] / bundle.KERAS_MODEL, compile=False)
