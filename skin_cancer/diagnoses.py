@@ -206,16 +206,18 @@ def own(names: str, malignant: str) -> tuple[Diagnosis, ...]:
     """Return diagnoses of a user's own; those that are ours already are left out.
 
     Args:
-        names: of all, with commas between; each is its own code.
+        names: of all, with commas between; each is its own code. `word=name` is another word for a
+            diagnosis, as of `synonyms`.
         malignant: names of the malignant ones among them, with commas between.
 
     Raises:
         ValueError: a malignant one is not among the names.
 
-    >>> [(each.code, each.malignant) for each in own("melanoma,wart", "")]
+    >>> [(each.code, each.malignant) for each in own("melanoma,wart,verruca=wart", "")]
     [('wart', False)]
     """
-    given, cancers = (_listed(text) for text in (names, malignant))
+    given = [name.rpartition("=")[2] for name in _listed(names)]
+    given, cancers = list(dict.fromkeys(given)), _listed(malignant)
     if not set(cancers) <= set(given):
         raise ValueError(f"malignant={malignant!r}: name some of diagnoses={names!r}.")
     ours = {plain(word) for word in _OWN}
@@ -224,6 +226,17 @@ def own(names: str, malignant: str) -> tuple[Diagnosis, ...]:
         Diagnosis(name, name, None, name in cancers, _OWN_COLOURS[place % len(_OWN_COLOURS)], "")
         for place, name in enumerate(new)
     )
+
+
+def synonyms(names: str) -> dict[str, tuple[str, ...]]:
+    """Return a user's words for diagnoses, to the codes that they mean.
+
+    >>> synonyms("Seb K=benign keratosis,wart,verruca=wart")
+    {'Seb K': ('BKL',), 'wart': ('wart',), 'verruca': ('wart',)}
+    """
+    ours = {plain(word): meant for word, meant in _OWN.items()}
+    pairs = [(name.partition("=")[0].strip(), name.rpartition("=")[2]) for name in _listed(names)]
+    return {word: ours.get(plain(meant), (meant.strip(),)) for word, meant in pairs}
 
 
 def add(diagnoses: Iterable[Diagnosis]) -> None:

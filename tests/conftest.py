@@ -26,6 +26,7 @@ from pictures import encoded, lesion, write_ham10000, write_isic2019, write_milk
 
 from skin_cancer.data import dataset
 from skin_cancer.data.archives import HAM10000, ISIC_2019_TRAINING, MILK10K
+from skin_cancer.diagnoses import BY_CODE
 
 ROOT = Path(__file__).resolve().parent.parent
 # What takes a minute or more, so that at the end there is little left to wait for.
@@ -104,6 +105,15 @@ def ham10000(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ham10000")
     write_ham10000(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_diagnoses_of_others():
+    """Forget what a test makes known beside our diagnoses."""
+    ours = dict(BY_CODE)
+    yield
+    BY_CODE.clear()
+    BY_CODE.update(ours)
 
 
 @pytest.fixture(scope="session")

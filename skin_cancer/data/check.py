@@ -125,7 +125,9 @@ def main() -> None:
         help="images: each is a lesion of its own where nothing tells the lesions",
     )
     parser.add_argument("--columns", default="", help="image=NAME,diagnosis=NAME,lesion=NAME")
-    parser.add_argument("--diagnoses", default="", help="of your own, with commas between")
+    parser.add_argument(
+        "--diagnoses", default="", help="of your own, or word=diagnosis, with commas"
+    )
     parser.add_argument("--malignant", default="", help="which of them are, with commas between")
     parser.add_argument("--missing", default=0.0, type=float, help="share that may be left out")
     given = parser.parse_args()

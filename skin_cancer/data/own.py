@@ -58,7 +58,7 @@ def read(folder: Path, reading: Reading) -> pd.DataFrame:
     if title == PAD_UFES:
         warnings.warn(PHOTOGRAPHS, stacklevel=2)
     table, files = checked.without_missing(_renamed(table, reading), files, reading.missing)
-    words = TAXONOMY[title] | {name: (name,) for name in reading.diagnoses}
+    words = TAXONOMY[title] | dict(reading.diagnoses)
     if "dx" not in table:
         table["dx"] = _of_folders(table["image_id"], files, folder, words)
         _check_folders(folder, table["dx"], words)

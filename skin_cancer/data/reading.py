@@ -20,14 +20,15 @@ class Reading:
             Images of one lesion are then on both sides of any split.
         columns: `image`, `diagnosis`, `lesion` or `patient` to what the column is called in the
             table, where it is not one of `own.SYNONYMS`.
-        diagnoses: names of the diagnoses that images may show, beside ours.
+        diagnoses: a user's words for diagnoses to the codes that they mean, as of
+            `diagnoses.synonyms`.
         missing: share of the table's rows without an image, and of images without a row, that may
             be left out, 0 to 1.
     """
 
     images_as_lesions: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
-    diagnoses: tuple[str, ...] = ()
+    diagnoses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: float = 0.0
 
 
@@ -42,14 +43,14 @@ def reading_of(recipe: Mapping[str, Any]) -> Reading:
             diagnosis is not among the diagnoses.
     """
     try:
-        own = diagnoses.own(recipe.get("diagnoses", ""), recipe.get("malignant", ""))
-        diagnoses.add(own)
+        names = recipe.get("diagnoses", "")
+        diagnoses.add(diagnoses.own(names, recipe.get("malignant", "")))
     except ValueError as error:
         raise DatasetError(str(error)) from error
     return Reading(
         recipe.get("lesions") == "images",
         named_columns(recipe.get("columns", "")),
-        tuple(diagnosis.name for diagnosis in own),
+        diagnoses.synonyms(names),
         recipe.get("missing", 0.0),
     )
 

@@ -21,8 +21,9 @@ FIGURES = "figures"
 GRAPHS = {"float": "model.tflite", "int8": "model_int8.tflite"}
 KERAS_MODEL = "model.keras"
 LOGITS = "logits.csv"  # of the images left out in training, for calibrations to come
-OPTIONAL = (KERAS_MODEL, LOGITS)
 REFERENCE = "reference.npz"
+PATTERNS = "patterns.npy"  # of the training images; older bundles have them in the reference
+OPTIONAL = (KERAS_MODEL, LOGITS, PATTERNS)
 
 BUNDLE_VARIABLE = "SKIN_CANCER_BUNDLE"  # in the environment: the folder of the page's bundle
 MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"

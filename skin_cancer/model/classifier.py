@@ -248,7 +248,7 @@ class Classifier:
 
     def __init__(self, description: bundle.Description, graph_path: Path, threads: int | None):
         self.description = description
-        self._doubt = _doubt(description, graph_path.with_name(bundle.REFERENCE))
+        self._doubt = _doubt(description, graph_path.parent)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         try:
             interpreter = Interpreter(str(graph_path), num_threads=threads or min(4, cores))
@@ -421,13 +421,17 @@ class Classifier:
         }
 
 
-def _doubt(description, path):
+def _doubt(description, folder):
     """Return the `Doubt` of a bundle, or None if it has none."""
     if not description.doubt:
         return None
+    path, patterns = folder / bundle.REFERENCE, folder / bundle.PATTERNS
     try:
-        with np.load(path, allow_pickle=False) as reference:
-            return Doubt(description.doubt, reference)
+        with np.load(path, allow_pickle=False) as kept:
+            reference = {name: kept[name] for name in kept}
+        if patterns.exists():  # mapped: kernels share it, and hold what they look at alone
+            reference["patterns"] = np.load(patterns, mmap_mode="r", allow_pickle=False)
+        return Doubt(description.doubt, reference)
     except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is no reference of doubt: {error}") from error
 

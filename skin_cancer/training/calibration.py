@@ -64,7 +64,7 @@ def add(folder: Path | str, data: Path | str | list[Path], predictions: Path | s
     try:
         with tempfile.TemporaryDirectory(prefix=".fit-", dir=beside) as scratch:
             shutil.copytree(folder, scratch, dirs_exist_ok=True)
-            np.savez_compressed(Path(scratch) / bundle.REFERENCE, **reference)
+            save_reference(Path(scratch), reference)
             bundle_writer.write(folder, described, scratch)
     except OSError as error:
         raise BundleError(f"The bundle cannot be written to {folder}: {error}.") from error
@@ -224,6 +224,13 @@ def refer(classifier: Classifier, table: pd.DataFrame) -> tuple[dict, dict]:
     known = uncertainty.Doubt({}, reference)
     rows = [known.distances(f, a) for f, a in zip(features, looks, strict=True)]
     return reference, _scale(pd.DataFrame(rows))
+
+
+def save_reference(folder: Path, reference: dict) -> None:
+    """Write what `refer` returns to a folder; what is seldom read is apart, to be mapped."""
+    kept = dict(reference)
+    np.save(folder / bundle.PATTERNS, kept.pop("patterns"))
+    np.savez_compressed(folder / bundle.REFERENCE, **kept)
 
 
 def _subspace(features):

@@ -77,7 +77,9 @@ class TrainingConfig:
     columns: str = _option(
         "", "what a table of your own calls its columns: image=NAME,diagnosis=NAME,lesion=NAME"
     )
-    diagnoses: str = _option("", "names of diagnoses of your own, with commas between")
+    diagnoses: str = _option(
+        "", "names of diagnoses of your own, and word=diagnosis, with commas between"
+    )
     malignant: str = _option("", "which of them are malignant, with commas between")
     missing: float = _option(
         0.0, "share of images without a row, and of rows without an image, that may be left out"

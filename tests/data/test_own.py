@@ -7,7 +7,7 @@ from pictures import encoded, lesion
 
 from skin_cancer.data import check, dataset, own, splits
 from skin_cancer.data.checked import NONE_OF_OURS
-from skin_cancer.data.reading import Reading, named_columns
+from skin_cancer.data.reading import Reading, named_columns, reading_of
 from skin_cancer.errors import DatasetError
 
 EACH = Reading(images_as_lesions=True)
@@ -152,6 +152,20 @@ def test_columns_are_named_by_parameter(tmp_path):
     other = Reading(columns={**COLUMNS.columns, "lesion": "lump"})
     with pytest.raises(DatasetError, match=r"no column 'lump'; it has file, what it is, case"):
         dataset.read(tmp_path, other)
+
+
+def test_a_users_words_are_mapped_to_ours_and_to_the_users_own(tmp_path):
+    pictures(tmp_path, ["Seb K/a.jpg", "wart/b.jpg", "Verruca/c.jpg", "Merkel/d.jpg", "nv/e.jpg"])
+    recipe = {"lesions": "images", "diagnoses": "Seb K=BKL,wart,verruca=wart,Merkel cell carcinoma"}
+    recipe["malignant"] = "Merkel cell carcinoma"
+    with pytest.raises(DatasetError, match=r"unknown diagnoses: 'Merkel' \(1, first of d"):
+        dataset.read(tmp_path, reading_of(recipe))
+    recipe["diagnoses"] += ",Merkel=Merkel cell carcinoma"
+    found = dataset.read(tmp_path, reading_of(recipe))
+    assert found["diagnosis"].tolist() == ["BKL", "wart", "wart", "Merkel cell carcinoma", "NV"]
+    assert dataset.codes(found) == ("NV", "BKL", "wart", "Merkel cell carcinoma")
+    with pytest.raises(DatasetError, match="malignant='moon': name some of diagnoses"):
+        reading_of({"diagnoses": "wart", "malignant": "moon"})
 
 
 @pytest.mark.parametrize("ending", ["xlsx", "ods"])

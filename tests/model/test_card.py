@@ -125,7 +125,7 @@ def test_with_doubt_it_says_how_far_an_answer_can_be_trusted(shipped):
     assert "\n| clinic | 0.90 | 0.322 |\n| clinic | 0.98 | 0.046 |\n" in whole
     assert "in 90 % of the lesions of each diagnosis" in text
     assert "One in a hundred training images is above 0.5" in text
-    assert "64 numbers (float16)" in text
+    assert "64 numbers of 8 bits" in text
     assert "\n| `reference.npz` |" in whole
 
 
