@@ -13,6 +13,7 @@ from skin_cancer.data.levelling import levelled
 from skin_cancer.data.sample import ID_PREFIX, MASKS
 from skin_cancer.errors import DatasetError
 from skin_cancer.images import kinds
+from skin_cancer.images.inputs import PASSED_OVER
 
 SAMPLE_TITLE = "synthetic sample"
 NONE_OF_OURS, EXAMPLE = "none of our diagnoses", "example"
@@ -40,7 +41,7 @@ SHOWN = 10
 def image_files(folder: Path, others: Iterable[str] = ()) -> dict[str, Path]:
     """Return all image files below a folder by their names without the ending.
 
-    Hidden files and folders are passed over, and masks.
+    Hidden files and folders are passed over, masks, and what systems add.
 
     Args:
         folder: where to look.
@@ -50,9 +51,12 @@ def image_files(folder: Path, others: Iterable[str] = ()) -> dict[str, Path]:
         DatasetError: one id has two files of different content.
     """
     found: dict[str, Path] = {}
+    unread = (MASKS, ".*", *PASSED_OVER)
     for path in sorted(filter(is_image, folder.rglob("*"))):
         inside = path.relative_to(folder).parts[:-1]
-        if any(fnmatch(part, other) for part in inside for other in (MASKS, ".*", *others)):
+        if any(fnmatch(part, other) for part in inside for other in (*unread, *others)):
+            continue
+        if not path.is_file():
             continue
         other = found.setdefault(path.stem, path)
         if other != path and other.read_bytes() != path.read_bytes():

@@ -302,7 +302,8 @@ def test_the_verdict_in_words_and_on_a_scale(familiar, suspicious):
     assert "Threshold 20%, set so that 95% of malignant lesions lie above it" in words(content)
     assert 'role="img" aria-label="50% on a scale from 0% to 100%; threshold 20%"' in content
     places = [float(place) for place in re.findall(r"left:([\d.]+)%", content)]
-    assert places[:3] == [44.7, 44.7, 70.7]  # the mark, its label and the number, on a root scale
+    assert places[:2] == [44.7, 70.7]  # the mark and the number, on a root scale
+    assert "left:clamp(2.2rem, 44.7%, 100% - 2.2rem)" in content  # the label, never cut off
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,12 @@ def test_one_id_on_two_images_is_refused(labelled, tmp_path_factory):
         dataset.read([labelled, other], EACH)
 
 
+def test_what_systems_add_is_passed_over(labelled):
+    for name in ("@eaDir/a.jpg/SYNO_M.jpg", "__MACOSX/._a.jpg", ".thumbs/a.jpg", "._b.jpg"):
+        picture(labelled / name, 9)
+    assert dataset.read(labelled)["image_id"].tolist() == ["a", "b", "c"]
+
+
 def test_two_tables_of_images_are_refused(labelled):
     shutil.copy(labelled / "labels.csv", labelled / "labels (copy).csv")
     with pytest.raises(DatasetError, match=r"several tables of images: labels \(copy\)\.csv, lab"):
