@@ -77,7 +77,7 @@ def test_imports_and_versions_come_first_then_one_cell_of_parameters(notebook):
 def test_cells_are_short_and_hold_no_logic(notebook):
     for cell in code_cells(notebook):
         lines = [line for line in cell.source.splitlines() if line.strip()]
-        assert len(lines) <= 15, cell.source
+        assert len(lines) <= (20 if "parameters" in tags(cell) else 15), cell.source
         assert not re.search(r"^\s*class ", cell.source, re.MULTILINE)
         for body in re.findall(r"^def .+:\n((?:    .*\n?|\n)+)", cell.source, re.MULTILINE):
             assert len(body.strip().splitlines()) <= 5, cell.source
@@ -210,7 +210,7 @@ def test_two_archives_are_explored_and_their_overlap_is_found(tmp_path):
         texts = [output.get("text") or output["data"]["text/plain"] for output in cell.outputs]
         return "\n".join(texts)
 
-    assert "HAM10000, MILK10k: 163 images of 144 lesions" in shown("table = dataset.read")
+    assert "HAM10000, MILK10k: 163 images of 144 lesions" in shown("options =")
     assert re.search(r"MILK10k +MILK10k +88 +88", shown("inventory.sources"))
     assert re.search(r"HAM10000 +MILK10k +\d+", shown("overlap.summary(pairs)"))
     assert re.search(r"\b(True|False)\b", shown('pairs.sort_values(["agree"'))

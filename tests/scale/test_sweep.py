@@ -164,7 +164,9 @@ def test_from_the_shell_on_a_running_cluster(client, notebook, runs):
 def test_from_the_shell_a_wrong_name_is_said(runs):
     done = call("scale.sweep", f"--output={runs}", "-p", "rat", "0.5", "-p", "fold")
     assert done.returncode != 0
-    words = "Wrong parameters: rat is unknown; fold has no value. There are data, links, backbone, "
+    words = (
+        "Wrong parameters: rat is unknown; fold has no value. There are data, lesions, columns, "
+    )
     assert words in done.stderr.splitlines()[-1]
 
 
