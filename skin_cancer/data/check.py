@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from skin_cancer.data import checked, dataset, overlap, splits
-from skin_cancer.data.reading import Reading, reading_of
+from skin_cancer.data.reading import LESIONS, Reading, reading_of
 from skin_cancer.errors import DatasetError, SkinCancerError
 from skin_cancer.images import decoding
 
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument(
         "--lesions",
         default="published",
-        choices=["published", "images"],
+        choices=LESIONS,
         help="images: each is a lesion of its own where nothing tells the lesions",
     )
     parser.add_argument("--columns", default="", help="image=NAME,diagnosis=NAME,lesion=NAME")

@@ -142,10 +142,12 @@ def _of_folders(ids, files, folder, words):
     known = {plain(word) for word in words}
 
     def name(image_id):
+        if image_id not in files:
+            return None
         above = files[image_id].relative_to(folder).parts[-2::-1]
         return next((part for part in above if plain(part) in known), next(iter(above), None))
 
-    return ids.map(name).astype("string")
+    return ids.map(name, na_action="ignore").astype("string")
 
 
 def _check_folders(folder, found, words):

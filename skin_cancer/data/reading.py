@@ -7,6 +7,7 @@ from typing import Any
 from skin_cancer import diagnoses
 from skin_cancer.errors import DatasetError
 
+LESIONS = ("published", "images")
 # What can be named in `columns`, and our names for it.
 NAMED = {"image": "image_id", "diagnosis": "dx", "lesion": "lesion_id", "patient": "patient_id"}
 

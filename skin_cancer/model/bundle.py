@@ -142,19 +142,22 @@ def read(folder: str | Path) -> Description:
         kept = {field.name: content[field.name] for field in dataclasses.fields(Description)}
         kept["diagnoses"] = tuple(kept["diagnoses"])
         kept["priors"] = {name: Prior(**prior) for name, prior in kept["priors"].items()}
-        _make_known(kept["training"])
+        _make_known(folder, kept["training"])
         description = Description(**kept)
         _check_files(folder, content["sha256"], description.files)
         return description
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise BundleError(
             f"{folder / DESCRIPTION} is damaged: {error!r}. Copy the bundle again."
         ) from error
 
 
-def _make_known(training):
+def _make_known(folder, training):
     recipe = training.get("recipe", {})
-    diagnoses.add(diagnoses.own(recipe.get("diagnoses", ""), recipe.get("malignant", "")))
+    try:
+        diagnoses.add(diagnoses.own(recipe.get("diagnoses", ""), recipe.get("malignant", "")))
+    except ValueError as error:
+        raise BundleError(f"The bundle {folder} cannot be used here: {error}") from error
 
 
 def measured_thresholds(rows: list[dict], command: str) -> dict:

@@ -7,13 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from skin_cancer.data import dataset, splits
-from skin_cancer.data.reading import reading_of
+from skin_cancer.data.reading import LESIONS, reading_of
 from skin_cancer.errors import DatasetError, TrainingError
 
 SIZE_STEP = 32
 CHECKPOINT, PREDICTIONS = "checkpoint.npz", "predictions.csv"
 NORMALISATIONS = ("frozen", "trained")
-LESIONS = ("published", "images")
 FOLDERS = ("data", "output", "links")
 ALL = "all"
 

@@ -61,6 +61,13 @@ def test_lesions_of_a_folder_a_diagnosis_are_told_or_asked_for(tmp_path):
     assert dataset.read(tmp_path)["lesion_id"].tolist() == ["1", "1", "2"]
 
 
+def test_a_table_of_lesions_that_names_an_absent_image(tmp_path):
+    pictures(tmp_path, ["mel/a.jpg", "nv/b.jpg"])
+    table(tmp_path / "lesions.csv", {"image_id": ["a", "b", "c"], "lesion_id": [1, 2, 3]})
+    with pytest.raises(DatasetError, match="images named in the table but absent: c"):
+        dataset.read(tmp_path)
+
+
 EXPORT = {
     "isic_id": ["ISIC_1", "ISIC_2", "ISIC_3", "ISIC_4", "ISIC_5", "ISIC_6"],
     "lesion_id": ["IL_1", "IL_2", "IL_3", "IL_4", "IL_5", "IL_6"],
