@@ -96,13 +96,19 @@ def read(
         for layout, one in found
     ]
     table = pd.concat(tables) if len(tables) > 1 else tables[0]
-    _refuse_twins(table[table["archive"] == own.OWN])
+    _refuse_clashes(table[table["archive"] == own.OWN])
     table = table[~checked.archive_ids(table).duplicated()]
     return table.sort_values("image_id", ignore_index=True)
 
 
-def _refuse_twins(table):
-    """Refuse different images of one id in several folders of a user's own."""
+def _refuse_clashes(table):
+    """Refuse what several folders of a user's own call alike, though it is not."""
+    lesions = own.split_lesions(table)
+    if lesions:
+        raise DatasetError(
+            "Lesions of several folders have one id and different diagnoses: "
+            f"{checked.shown(lesions)}. Give lesions of different folders different ids."
+        )
     again = table[table["image_id"].duplicated(keep=False)]
     for image_id, paths in again.groupby("image_id")["path"]:
         if len({path.read_bytes() for path in paths}) > 1:

@@ -66,7 +66,7 @@ def read(folder: Path, reading: Reading) -> pd.DataFrame:
     problems = _problems(table, files, words, place)
     checked.refuse(folder, problems)
     table = _grouped(table, folder, reading)
-    checked.refuse(folder, {"lesions with more than one diagnosis": _split_lesions(table)})
+    checked.refuse(folder, {"lesions with more than one diagnosis": split_lesions(table)})
     return checked.finished(folder, table, files, title)
 
 
@@ -221,6 +221,7 @@ def _under_two(table, files):
     return found
 
 
-def _split_lesions(table):
+def split_lesions(table: pd.DataFrame) -> list[str]:
+    """Return the lesions of a table that have several diagnoses, with these."""
     shown = table[table["apart"].isna()].groupby("lesion_id")["diagnosis"].unique()
     return [f"{lesion} ({', '.join(codes)})" for lesion, codes in shown.items() if len(codes) > 1]

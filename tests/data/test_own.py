@@ -234,6 +234,14 @@ def test_one_id_on_two_images_is_refused(labelled, tmp_path_factory):
         dataset.read([labelled, other], EACH)
 
 
+def test_lesions_of_two_folders_that_have_one_id_and_two_diagnoses(labelled, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    picture(other / "d.jpg", 7)
+    table(other / "labels.csv", {"image_id": ["d"], "lesion_id": ["1"], "diagnosis": ["nv"]})
+    with pytest.raises(DatasetError, match=r"different diagnoses: 1 \(MEL, NV\)"):
+        dataset.read([labelled, other])
+
+
 def test_what_systems_add_is_passed_over(labelled):
     for name in ("@eaDir/a.jpg/SYNO_M.jpg", "__MACOSX/._a.jpg", ".thumbs/a.jpg", "._b.jpg"):
         picture(labelled / name, 9)
